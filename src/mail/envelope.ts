@@ -1,0 +1,41 @@
+/**
+ * The envelope of a message: who sent it and who is to get it, apart from what its header says
+ * (RFC 5321 section 2.3.1), with the ESMTP parameters that travel along.
+ */
+
+/**
+ * One recipient (forward-path) and its DSN parameters (RFC 3461). The address is a mailbox without
+ * angle brackets.
+ */
+export interface Recipient {
+  readonly address: string;
+  /** NOTIFY as it goes over the wire: `NEVER`, or a comma list of `SUCCESS`, `FAILURE`, `DELAY`. */
+  readonly notify?: string;
+  /** ORCPT as it goes over the wire: address type, `;`, address in xtext. */
+  readonly orcpt?: string;
+}
+
+/** At least one recipient: an envelope without any cannot be written. */
+export type Recipients = readonly [Recipient, ...Recipient[]];
+
+export interface Envelope {
+  /** The reverse-path without angle brackets; the empty string is the null sender `<>`. */
+  readonly sender: string;
+  readonly recipients: Recipients;
+  /** RET (RFC 3461 section 4.3): what a report brings back of the message. */
+  readonly ret?: 'FULL' | 'HDRS';
+  /** ENVID in xtext, as it goes over the wire (RFC 3461 section 4.4). */
+  readonly envid?: string;
+}
+
+/** Who submitted a message, when and through which program: kept in the entry for the admin. */
+export interface Origin {
+  /** The submitter's user id. */
+  readonly uid: number;
+  /** The process that took the message. */
+  readonly pid: number;
+  /** When it was taken, in microseconds since 1970-01-01 UTC. */
+  readonly time: number;
+  /** The program that took it: `sendmail`, `qmail-queue`, … */
+  readonly program: string;
+}
