@@ -1,0 +1,93 @@
+/**
+ * When an entry is tried again, and whether relaying may happen now. It reads no clock and draws no
+ * random number. Its input is the administrator's plan from control/retry: no enemy, but fallible.
+ */
+import { CronExpressionParser } from 'cron-parser';
+import type { CronWindow, RetryPlan } from '../control/retry.ts';
+import { escapeText } from '../mail/text.ts';
+
+/** How far jitter stretches a delay at most, as a part of it. */
+const JITTER = 0.1;
+
+/** Without a last run, a window is open for this long after its moment: a cron job's tick. */
+const TICK_MS = 60_000;
+
+/** Longer than any change of a zone's offset in use, short enough to walk minute by minute. */
+const RUN_UP_MS = 3 * 3_600_000;
+
+/**
+ * When an entry is due again after `attempts` counted attempts (1 or more): the delay of that
+ * attempt, the last delay repeating, stretched by `jitter` (0 to 1, drawn by the caller) times ten
+ * per cent so that many entries do not come due together. The result is a whole second, rounded up,
+ * so never earlier than the delay says (RFC 5321 section 4.5.4.1). Windows are judged when the
+ * runner runs, not here.
+ */
+export function nextTry(
+  plan: RetryPlan,
+  input: { readonly attempts: number; readonly now: Date; readonly jitter: number },
+): Date {
+  const { delays } = plan;
+  const delay = delays[Math.min(input.attempts, delays.length) - 1] ?? delays[0];
+  const due = input.now.getTime() / 1000 + delay * (1 + JITTER * input.jitter);
+  return new Date(Math.ceil(due) * 1000);
+}
+
+/**
+ * Whether relaying may happen: always without windows, else when any window's moment has come since
+ * `lastRun`, or within the last minute where there was no run. A moment that was missed, because the
+ * host was off, is made up for once. A last run in the future (the clock was set back) counts as
+ * none, so that mail does not wait for the clock.
+ *
+ * @throws {RangeError} naming the window that `checkWindows` objects to.
+ */
+export function mayRelay(
+  plan: RetryPlan,
+  input: { readonly now: Date; readonly lastRun: Date | undefined },
+): boolean {
+  if (plan.windows.length === 0) return true;
+  const { now, lastRun } = input;
+  const since =
+    lastRun === undefined || lastRun > now ? new Date(now.getTime() - TICK_MS) : lastRun;
+  return plan.windows.some((window) => momentAfter(window, since) <= now);
+}
+
+/** What is wrong with the plan's first bad window, as an escaped sentence; undefined if none is. */
+export function checkWindows(plan: RetryPlan): string | undefined {
+  try {
+    for (const window of plan.windows) momentAfter(window, new Date(0));
+    return undefined;
+  } catch (error) {
+    if (error instanceof RangeError) return error.message;
+    throw error;
+  }
+}
+
+/**
+ * The window's first moment after `since`. Always forward: the library's backward search disagrees
+ * with its forward search across daylight saving. And always from some hours before: the library
+ * makes up for a moment that falls into the skipped hour, and leaves out the second of one that
+ * comes twice, only when it has walked across the change itself.
+ */
+function momentAfter(window: CronWindow, since: Date): Date {
+  // The library fills up missing fields, down to the empty string, with "always".
+  if (window.expression.trim().split(/\s+/).length !== 5) {
+    throw badWindow(window, 'a window has five cron fields');
+  }
+  try {
+    const cron = CronExpressionParser.parse(window.expression, {
+      currentDate: new Date(since.getTime() - RUN_UP_MS),
+      ...(window.zone === undefined ? {} : { tz: window.zone }),
+    });
+    let moment: Date;
+    do moment = cron.next().toDate();
+    while (moment <= since);
+    return moment;
+  } catch (error) {
+    throw badWindow(window, error instanceof Error ? error.message : String(error));
+  }
+}
+
+function badWindow({ expression, zone }: CronWindow, reason: string): RangeError {
+  const line = zone === undefined ? expression : `TZ=${zone} ${expression}`;
+  return new RangeError(escapeText(`window "${line}": ${reason}`));
+}
