@@ -1,0 +1,224 @@
+/**
+ * Reads the control folder: one small file per setting, each read when it is first asked for.
+ *
+ * What a file holds may be anything, and the file may be a pipe, a folder, a device or endless:
+ * every such case is a ControlError that names the file and the way to mend it, and nothing blocks.
+ * A secret is never part of an error. Nothing is written here, and no folder is listed: a program
+ * opens only the files whose values it needs.
+ */
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+import { join } from 'node:path';
+import { type ControlFile, type ControlName, type ControlValues, catalogue } from './catalogue.ts';
+import type { Line } from './retry.ts';
+
+/** The values of one control folder. */
+export interface Control {
+  readonly folder: string;
+  /**
+   * The value of one control file, or its default when the file is not there. The file is read
+   * once. Throws ControlError and nothing else.
+   */
+  get<N extends ControlName>(name: N): ControlValues[N];
+}
+
+/** Opens a control folder. Nothing is read before the first `get`. */
+export function openControl(folder: string): Control {
+  const texts = new Map<string, string | undefined>();
+
+  function textOf(file: ControlFile<unknown>, path: string): string | undefined {
+    if (!texts.has(file.name)) texts.set(file.name, readText(path, file.kind));
+    return texts.get(file.name);
+  }
+
+  function load<T>(file: ControlFile<T>): T {
+    const path = join(folder, file.name);
+    const { absent } = file;
+    const text = textOf(file, path);
+    if (text !== undefined) return parseText(file, path, text);
+    if ('text' in absent) return parseText(file, path, absent.text);
+    if ('file' in absent) return load(absent.file);
+    if ('value' in absent) return absent.value;
+    throw new ControlError({
+      file: path,
+      expected: `${file.takes}, but the file is missing`,
+      hint: `Make it: ${absent.make(shellWord(path))}`,
+    });
+  }
+
+  return { folder, get: (name) => load<ControlValues[typeof name]>(catalogue[name]) };
+}
+
+/** A control file that cannot be used. The message is one clear line and says how to mend it. */
+export class ControlError extends Error {
+  override readonly name = 'ControlError';
+  /** The path of the file. */
+  readonly file: string;
+  /** Counted from 1; undefined when it is not one line's fault. */
+  readonly line: number | undefined;
+  /** What stands there, escaped and cut; always undefined for a secret. */
+  readonly found: string | undefined;
+  readonly expected: string;
+
+  /** `found` is taken raw and escaped here; `hint` is a sentence that says what to do. */
+  constructor(fault: {
+    readonly file: string;
+    readonly line?: number | undefined;
+    readonly found?: string | undefined;
+    readonly expected: string;
+    readonly hint: string;
+    readonly cause?: unknown;
+  }) {
+    const found = fault.found === undefined ? undefined : cut(fault.found);
+    const place = fault.line === undefined ? '' : ` line ${fault.line}`;
+    const seen = found === undefined ? '' : found === '' ? 'found nothing, ' : `found "${found}", `;
+    super(visible(`${fault.file}${place}: ${seen}expected ${fault.expected}. ${fault.hint}`), {
+      cause: fault.cause,
+    });
+    this.file = fault.file;
+    this.line = fault.line;
+    this.found = found;
+    this.expected = fault.expected;
+  }
+}
+
+/** The most characters of a file's text that an error shows. */
+const SHOWN = 80;
+
+/** The most bytes that are read of a file. */
+const LIMIT = { value: 65_536, secret: 65_536, list: 1_048_576 } as const;
+
+/** The text of a control file, undefined when it is not there. */
+function readText(path: string, kind: keyof typeof LIMIT): string | undefined {
+  let bytes: Buffer | undefined;
+  try {
+    bytes = readBytes(path, kind);
+  } catch (error) {
+    if (error instanceof ControlError) throw error;
+    const code = error instanceof Error && 'code' in error ? String(error.code) : String(error);
+    throw new ControlError({
+      file: path,
+      expected: `a file that can be read, but reading it failed with ${code}`,
+      hint: 'Let the user that runs this program read the file and enter the folders above it.',
+      cause: error,
+    });
+  }
+  if (bytes === undefined) return undefined;
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch (error) {
+    throw new ControlError({
+      file: path,
+      expected: 'text in UTF-8',
+      hint: 'Write the file again with an editor that saves UTF-8.',
+      cause: error,
+    });
+  }
+}
+
+function readBytes(path: string, kind: keyof typeof LIMIT): Buffer | undefined {
+  let descriptor: number;
+  try {
+    // Without O_NONBLOCK the open of a pipe waits for a writer.
+    descriptor = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+    throw error;
+  }
+  try {
+    checkDescriptor(path, kind, descriptor);
+    const chunks: Buffer[] = [];
+    let total = 0;
+    for (;;) {
+      const chunk = Buffer.allocUnsafe(4096);
+      const count = readSync(descriptor, chunk);
+      if (count === 0) return Buffer.concat(chunks, total);
+      total += count;
+      if (total > LIMIT[kind]) {
+        throw new ControlError({
+          file: path,
+          expected: `at most ${LIMIT[kind]} bytes`,
+          hint: 'Look whether another file was put in its place.',
+        });
+      }
+      chunks.push(chunk.subarray(0, count));
+    }
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+/** Looks at the open file and not at its path, which could lead elsewhere by now. */
+function checkDescriptor(path: string, kind: keyof typeof LIMIT, descriptor: number): void {
+  const stats = fstatSync(descriptor);
+  if (!stats.isFile()) {
+    throw new ControlError({
+      file: path,
+      expected: 'a regular file or a link to one',
+      hint: 'Remove what is there and write the value into a file.',
+    });
+  }
+  const open = constants.S_IROTH | constants.S_IWOTH | constants.S_IWGRP;
+  if (kind === 'secret' && (stats.mode & open) !== 0) {
+    throw new ControlError({
+      file: path,
+      expected: `a file that others cannot read or change, but its mode is ${(stats.mode & 0o777).toString(8)}`,
+      hint: `Close it: chmod 640 ${shellWord(path)}`,
+    });
+  }
+}
+
+function parseText<T>(file: ControlFile<T>, path: string, text: string): T {
+  const parsed = file.parse(file.kind === 'list' ? itemsOf(text) : [firstLineOf(text)]);
+  if ('value' in parsed) return parsed.value;
+  const { line, found, expected = file.takes } = parsed.problem;
+  throw new ControlError({
+    file: path,
+    line,
+    found: file.kind === 'secret' ? undefined : found,
+    expected,
+    hint: `Mend it${withoutIt(file)}.`,
+  });
+}
+
+/** qmail's rule for a value: the first line, without the white space at its end. */
+function firstLineOf(text: string): Line {
+  const end = text.indexOf('\n');
+  return { number: 1, text: (end < 0 ? text : text.slice(0, end)).trimEnd() };
+}
+
+/** qmail's rule for a list: one item a line, but no comments and no blank lines. */
+function itemsOf(text: string): readonly Line[] {
+  return text
+    .split('\n')
+    .map((line, index) => ({ number: index + 1, text: line.trim() }))
+    .filter((line) => line.text !== '' && !line.text.startsWith('#'));
+}
+
+function withoutIt<T>({ absent }: ControlFile<T>): string {
+  if ('text' in absent) return `, or remove the file to have the default (${absent.text})`;
+  if ('file' in absent) return `, or remove the file to have the value of ${absent.file.name}`;
+  return 'value' in absent ? `, or remove the file (${absent.means})` : '';
+}
+
+/** Quotes a path for a line that the admin may copy into a shell. */
+function shellWord(path: string): string {
+  return /^[\w./@+-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;
+}
+
+/** The text with everything that a terminal or a log would obey made visible. */
+function visible(text: string): string {
+  return text.replace(
+    /[\p{C}\p{Zl}\p{Zp}]/gu,
+    (character) => `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`,
+  );
+}
+
+function cut(text: string): string {
+  let shown = '';
+  for (const character of text) {
+    const piece = visible(character);
+    if (shown.length + piece.length >= SHOWN) return `${shown}…`;
+    shown += piece;
+  }
+  return shown;
+}
