@@ -1,0 +1,172 @@
+/**
+ * The envelope block at the head of a spool file: `key: value` lines, an empty line, then the message
+ * exactly as it goes over the wire.
+ *
+ *     picorelay: 1
+ *     size: 0000000000000432
+ *     body: 8BITMIME
+ *     time: 1795216501123456
+ *     pid: 4242
+ *     uid: 1000
+ *     program: sendmail
+ *     sender: root@host.example
+ *     recipient: bob@example.com
+ *     recipient: ann@example.com NOTIFY=FAILURE ORCPT=rfc822;ann@example.com
+ *
+ * Size and body type are known only after the message was written: they have a fixed place and width,
+ * so that they can be filled in at the end. Addresses are encoded as in spool names, without the cut.
+ *
+ * Hostile input: the block of a file that somebody dropped into the spool. Parsing throws BadBlock only.
+ */
+import type { Envelope, Origin, Recipient } from '../mail/envelope.ts';
+import { decodeBytes, encodeBytes } from './name.ts';
+
+/** The body type of RFC 6152: whether the message holds octets above 127. */
+export type BodyType = '7BIT' | '8BITMIME';
+
+/** What is filled in once the message is complete. */
+export interface Completed {
+  /** Octets of the message after the block. */
+  readonly size: number;
+  readonly body: BodyType;
+}
+
+export interface Block extends Completed {
+  readonly envelope: Envelope;
+  readonly origin: Origin;
+}
+
+/** A spool file whose block cannot be read; the message says what is wrong with it. */
+export class BadBlock extends Error {
+  override name = 'BadBlock';
+}
+
+/** A block may not be longer than this many octets (a thousand recipients take about 40 KB). */
+export const BLOCK_LIMIT = 16 * 1024 * 1024;
+
+const FIRST_LINE = 'picorelay: 1\n';
+const SIZE_WIDTH = 16;
+/** Where formatCompleted's text goes in the file. */
+export const COMPLETED_OFFSET = FIRST_LINE.length;
+
+/** The block of a submission, its size still zero. */
+export function formatBlock(envelope: Envelope, origin: Origin): string {
+  const lines = [
+    `time: ${origin.time}`,
+    `pid: ${origin.pid}`,
+    `uid: ${origin.uid}`,
+    `program: ${origin.program}`,
+    `sender: ${encodeText(envelope.sender)}`,
+  ];
+  if (envelope.ret !== undefined) lines.push(`ret: ${envelope.ret}`);
+  if (envelope.envid !== undefined) lines.push(`envid: ${encodeText(envelope.envid)}`);
+  for (const recipient of envelope.recipients) lines.push(formatRecipient(recipient));
+  const completed = formatCompleted({ size: 0, body: '7BIT' });
+  return `${FIRST_LINE}${completed}${lines.join('\n')}\n\n`;
+}
+
+/** The two lines at COMPLETED_OFFSET; always of the same length. */
+export function formatCompleted(completed: Completed): string {
+  const size = String(completed.size).padStart(SIZE_WIDTH, '0');
+  return `size: ${size}\nbody: ${completed.body.padEnd('8BITMIME'.length)}\n`;
+}
+
+/** Whether a file begins with a block of any version; else it is a bare message. */
+export function hasBlock(start: Uint8Array): boolean {
+  return Buffer.from(start.subarray(0, 11)).toString('latin1') === 'picorelay: ';
+}
+
+/**
+ * Reads the text of a block, without its empty line.
+ * @throws BadBlock when a line is unknown, missing, double or malformed, or the version is another
+ */
+export function parseBlock(text: string): Block {
+  const lines = text.split('\n');
+  const values = new Map<string, string>();
+  const recipients: Recipient[] = [];
+  for (const [index, line] of lines.entries()) {
+    const match = /^([a-z]+): (.*)$/.exec(line);
+    if (match === null)
+      throw new BadBlock(`line ${index + 1} of the envelope block is no "key: value"`);
+    const [, key = '', value = ''] = match;
+    if (index === 0 && value !== '1') {
+      throw new BadBlock('the envelope block is of another version; this program knows version 1');
+    }
+    if (key === 'recipient') {
+      recipients.push(parseRecipient(value));
+    } else {
+      if (values.has(key)) throw new BadBlock(`the envelope block says "${key}" twice`);
+      values.set(key, value.trimEnd());
+    }
+  }
+  const [first, ...others] = recipients;
+  if (first === undefined) throw new BadBlock('the envelope block names no recipient');
+  const take = (key: string, pattern: RegExp): string => {
+    const value = values.get(key);
+    values.delete(key);
+    if (value === undefined) throw new BadBlock(`the envelope block lacks "${key}"`);
+    if (!pattern.test(value)) throw new BadBlock(`"${key}" in the envelope block is malformed`);
+    return value;
+  };
+  const takeOptional = (key: string, pattern: RegExp) =>
+    values.has(key) ? take(key, pattern) : undefined;
+  take('picorelay', /^1$/);
+  const number = /^\d{1,16}$/;
+  const block: Block = {
+    size: Number(take('size', number)),
+    body: take('body', /^(7BIT|8BITMIME)$/) === '7BIT' ? '7BIT' : '8BITMIME',
+    origin: {
+      time: Number(take('time', number)),
+      pid: Number(take('pid', number)),
+      uid: Number(take('uid', number)),
+      program: take('program', /^[\w-]{1,40}$/),
+    },
+    envelope: {
+      sender: decodeText(take('sender', /^/)),
+      recipients: [first, ...others],
+      ...optional('ret', takeOptional('ret', /^(FULL|HDRS)$/) as 'FULL' | 'HDRS' | undefined),
+      ...optional('envid', mapped(takeOptional('envid', /^/), decodeText)),
+    },
+  };
+  const [unknown] = values.keys();
+  if (unknown !== undefined)
+    throw new BadBlock(`the envelope block has an unknown key "${unknown}"`);
+  return block;
+}
+
+function formatRecipient({ address, notify, orcpt }: Recipient): string {
+  let line = `recipient: ${encodeText(address)}`;
+  if (notify !== undefined) line += ` NOTIFY=${notify}`;
+  if (orcpt !== undefined) line += ` ORCPT=${encodeText(orcpt)}`;
+  return line;
+}
+
+function parseRecipient(value: string): Recipient {
+  const match = /^(\S+)(?: NOTIFY=([A-Z,]+))?(?: ORCPT=(\S+))?$/.exec(value);
+  if (match === null) throw new BadBlock('a recipient in the envelope block is malformed');
+  const [, address = '', notify, orcpt] = match;
+  return {
+    address: decodeText(address),
+    ...optional('notify', notify),
+    ...optional('orcpt', mapped(orcpt, decodeText)),
+  };
+}
+
+function encodeText(text: string): string {
+  return encodeBytes(Buffer.from(text));
+}
+
+function decodeText(text: string): string {
+  const bytes = decodeBytes(text);
+  if (bytes === undefined) throw new BadBlock('an address in the envelope block is malformed');
+  return bytes.toString('utf8');
+}
+
+function mapped<A, B>(value: A | undefined, map: (value: A) => B): B | undefined {
+  return value === undefined ? undefined : map(value);
+}
+
+/** `{ key: value }`, or nothing where there is no value, as exactOptionalPropertyTypes wants it. */
+function optional<K extends string, V>(key: K, value: V | undefined): { [P in K]?: V } {
+  return value === undefined ? {} : ({ [key]: value } as { [P in K]?: V });
+}

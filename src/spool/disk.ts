@@ -1,0 +1,216 @@
+/**
+ * The one module that changes files: it writes, syncs, links, renames and erases. Everything above
+ * speaks of entries; nothing else in the program makes a byte or a name durable.
+ *
+ * All calls are synchronous: small files cost half of what the promise API takes, and the order of
+ * the system calls is the order of the lines. Errors are Node's own, with code and path; nothing is
+ * retried and nothing swallowed, except where a comment says what an error means.
+ */
+import fs from 'node:fs';
+import { dirname } from 'node:path';
+
+const FILE_MODE = 0o600;
+
+/** Opens a new file for writing; fails with EEXIST where the name is taken, also by a link. */
+export function createFile(path: string): number {
+  return fs.openSync(path, 'wx', FILE_MODE);
+}
+
+/** Writes all bytes at the file's end, or at `position`; a short write goes on where it stopped. */
+export function writeAll(fd: number, bytes: Uint8Array, position?: number): void {
+  let done = 0;
+  while (done < bytes.length) {
+    const at = position === undefined ? null : position + done;
+    const written = fs.writeSync(fd, bytes, done, bytes.length - done, at);
+    // A write of nothing without an error would turn this into an endless loop.
+    if (written === 0)
+      throw Object.assign(new Error('ENOSPC: write took no byte'), { code: 'ENOSPC' });
+    done += written;
+  }
+}
+
+/** Waits until the file's bytes are on the disk. */
+export function syncFile(fd: number): void {
+  fs.fsyncSync(fd);
+}
+
+/** Closes a descriptor. */
+export function closeFile(fd: number): void {
+  fs.closeSync(fd);
+}
+
+/** Waits until the names in a folder are on the disk. */
+export function syncFolder(path: string): void {
+  const fd = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_DIRECTORY);
+  try {
+    fs.fsyncSync(fd);
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
+/**
+ * Gives a file a second name that must be free (EEXIST otherwise). Where the file system knows no
+ * hard links, or the file has all it may have, the bytes are copied and synced instead.
+ * @param scratch the beginning of free names on the same file system, for the copy
+ */
+export function linkFile(from: string, to: string, scratch: string): void {
+  try {
+    fs.linkSync(from, to);
+  } catch (error) {
+    if (!hasCode(error, 'EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK')) throw error;
+    copyFile(from, to, scratch);
+  }
+}
+
+function copyFile(from: string, to: string, scratch: string): void {
+  if (fs.existsSync(to)) throw Object.assign(new Error(`EEXIST: ${to}`), { code: 'EEXIST' });
+  const copy = copyAside(from, scratch);
+  try {
+    const fd = fs.openSync(copy, 'r+');
+    try {
+      fs.fsyncSync(fd);
+    } finally {
+      fs.closeSync(fd);
+    }
+    // Another process may have done the same meanwhile, and what it made may be relayed already.
+    fs.accessSync(from);
+    fs.renameSync(copy, to);
+  } catch (error) {
+    eraseFile(copy);
+    throw error;
+  }
+}
+
+/**
+ * A scratch name that is taken belongs to a process that copies the same file or died doing so: it is
+ * neither used nor erased, and never taken for a sign that the file itself is there.
+ */
+function copyAside(from: string, scratch: string): string {
+  for (let n = 1; ; n++) {
+    const path = `${scratch}${n}`;
+    try {
+      fs.copyFileSync(from, path, fs.constants.COPYFILE_EXCL);
+      return path;
+    } catch (error) {
+      if (hasCode(error, 'EEXIST')) continue;
+      eraseFile(path);
+      throw error;
+    }
+  }
+}
+
+/** Renames a file; false when it is gone, which is how one process learns that another was faster. */
+export function moveFile(from: string, to: string): boolean {
+  try {
+    fs.renameSync(from, to);
+    return true;
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return false;
+    throw error;
+  }
+}
+
+/** Erases a file; false when it is gone already. */
+export function eraseFile(path: string): boolean {
+  try {
+    fs.unlinkSync(path);
+    return true;
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return false;
+    throw error;
+  }
+}
+
+/** Appends text to a file, made when missing, and waits until it is on the disk. */
+export function appendText(path: string, text: string): void {
+  writeSynced(path, 'a', text);
+}
+
+/** Replaces a file's text; for records that are no loss when a power cut leaves them empty. */
+export function replaceText(path: string, text: string): void {
+  const fd = fs.openSync(path, 'w', FILE_MODE);
+  try {
+    writeAll(fd, Buffer.from(text));
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
+/**
+ * Replaces a file's text so that at any instant, a power cut included, it is the old or the new one.
+ * @param scratch a free name on the same file system
+ */
+export function replaceDurably(path: string, scratch: string, text: string): void {
+  writeSynced(scratch, 'w', text);
+  fs.renameSync(scratch, path);
+}
+
+/**
+ * Makes a folder and those above it; an existing one is left as it is.
+ * @returns the folders that hold a new name by now, for a caller who needs it durable
+ */
+export function makeFolder(path: string, mode: number): readonly string[] {
+  const first = fs.mkdirSync(path, { recursive: true, mode });
+  const parents: string[] = [];
+  if (first === undefined) return parents;
+  for (let made = path; made.length >= first.length; made = dirname(made)) {
+    parents.push(dirname(made));
+  }
+  return parents;
+}
+
+/**
+ * Sets a file's time, which says how fresh a record is.
+ * @param time milliseconds since 1970-01-01 UTC
+ */
+export function touchFile(path: string, time: number): void {
+  fs.utimesSync(path, time / 1000, time / 1000);
+}
+
+/** Whether an error of a system call bears one of these codes. */
+export function hasCode(error: unknown, ...codes: readonly string[]): boolean {
+  return error instanceof Error && 'code' in error && codes.includes(String(error.code));
+}
+
+function writeSynced(path: string, flags: string, text: string): void {
+  const fd = fs.openSync(path, flags, FILE_MODE);
+  try {
+    writeAll(fd, Buffer.from(text));
+    fs.fsyncSync(fd);
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
+/** Adds a line to a log file or device; not synced. */
+export function appendLine(path: string, line: string): void {
+  const fd = fs.openSync(path, 'a', FILE_MODE);
+  try {
+    writeAll(fd, Buffer.from(line));
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
+/** Writes one byte into a FIFO that somebody reads; false when nobody does. Never blocks. */
+export function pokeFifo(path: string): boolean {
+  let fd: number;
+  try {
+    const { O_WRONLY, O_NONBLOCK, O_NOFOLLOW } = fs.constants;
+    fd = fs.openSync(path, O_WRONLY | O_NONBLOCK | O_NOFOLLOW);
+  } catch {
+    // No FIFO, nobody reads it (ENXIO), or it is not for us: all mean that nobody was woken.
+    return false;
+  }
+  try {
+    if (!fs.fstatSync(fd).isFIFO()) return false;
+    fs.writeSync(fd, 'w');
+    return true;
+  } catch (error) {
+    // A full FIFO: a runner lives and has wake-ups waiting.
+    return hasCode(error, 'EAGAIN');
+  } finally {
+    fs.closeSync(fd);
+  }
+}

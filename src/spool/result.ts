@@ -1,0 +1,57 @@
+/**
+ * The result file: the history of an entry's attempts, for a tired operator first.
+ *
+ *     2026-11-20T23:15:01Z deferred at rcpt by smtp://mail.example.com:587
+ *         450 4.2.1 mailbox busy
+ *
+ * Lines of a server come here escaped (mail/text.ts), so that no reply can forge a line of its own.
+ * Hostile input: a result file that somebody edited. Parsing never throws; odd lines are kept.
+ */
+import type { Stage } from '../mail/outcome.ts';
+
+export interface Attempt {
+  /** Milliseconds since 1970-01-01 UTC, whole seconds. */
+  readonly time: number;
+  readonly outcome: 'deferred' | 'refused' | 'expired' | 'interrupted' | 'paused';
+  readonly stage: Stage | 'claim';
+  /** The relay's URL, or `none` when none was reached. */
+  readonly relay: string;
+  /** What the relay or this program said, escaped, without line ends. */
+  readonly lines: readonly string[];
+}
+
+/** One attempt as text, with its final newline. */
+export function formatAttempt(attempt: Attempt): string {
+  const time = `${new Date(attempt.time).toISOString().slice(0, 19)}Z`;
+  const head = `${time} ${attempt.outcome} at ${attempt.stage} by ${attempt.relay}`;
+  return `${[head, ...attempt.lines.map((line) => `    ${line}`)].join('\n')}\n`;
+}
+
+/** All attempts of a result file, oldest first. */
+export function parseAttempts(text: string): readonly Attempt[] {
+  const attempts: (Attempt & { lines: string[] })[] = [];
+  for (const line of text.split('\n')) {
+    const head =
+      /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ) (deferred|refused|expired|interrupted|paused) at ([a-z]+) by (\S+)$/.exec(
+        line,
+      );
+    const time = head === null ? Number.NaN : Date.parse(head[1] ?? '');
+    if (head !== null && !Number.isNaN(time)) {
+      attempts.push({
+        time,
+        outcome: head[2] as Attempt['outcome'],
+        stage: head[3] as Attempt['stage'],
+        relay: head[4] ?? 'none',
+        lines: [],
+      });
+    } else if (line !== '') {
+      attempts.at(-1)?.lines.push(line.replace(/^ {4}/, ''));
+    }
+  }
+  return attempts;
+}
+
+/** How many of these attempts count for the schedule. */
+export function countedAttempts(attempts: readonly Attempt[]): number {
+  return attempts.filter((attempt) => attempt.outcome === 'deferred').length;
+}

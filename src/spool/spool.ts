@@ -1,0 +1,535 @@
+/**
+ * The spool and its verbs: submit, list, claim, defer, finish, refuse, release, hold, remove,
+ * sweep. Nothing above this file knows how an entry becomes bytes on disk.
+ *
+ * What keeps an entry from being sent twice is its claim: one rename, which only one process wins.
+ * docs/INTERNALS.md has the table of states and what a crash leaves in each.
+ */
+import fs from 'node:fs';
+import { join } from 'node:path';
+import type { Envelope, Origin } from '../mail/envelope.ts';
+import { WireForm } from '../mail/wireform.ts';
+import { BadBlock } from './block.ts';
+import {
+  appendText,
+  eraseFile,
+  hasCode,
+  linkFile,
+  makeFolder,
+  moveFile,
+  replaceDurably,
+  replaceText,
+  syncFolder,
+  touchFile,
+} from './disk.ts';
+import { Draft, splitSubmission } from './draft.ts';
+import { StoredMessage } from './message.ts';
+import { type EntryState, formatName, parseBase, parseName, prefixOf, resultName } from './name.ts';
+import { formatOwner, judgeOwner, type Owner, ownerOf, parseOwner } from './owner.ts';
+import { type Attempt, countedAttempts, formatAttempt, parseAttempts } from './result.ts';
+import { Scratch } from './scratch.ts';
+
+/** One recipient's mail in the spool, as its file name tells it. */
+export interface Entry {
+  readonly base: string;
+  readonly state: EntryState;
+}
+
+/** The right to send one entry: no other process has it. */
+export interface Claim {
+  readonly base: string;
+  /** The state the entry had. */
+  readonly from: EntryState;
+  /** Attempts counted so far. */
+  readonly attempts: number;
+}
+
+export interface Listing {
+  /** Sorted by name, which is by age. */
+  readonly entries: readonly Entry[];
+  /** Names in spool/ that are no entry's: left alone, shown to the admin. */
+  readonly foreign: readonly string[];
+}
+
+/** What sweep did, for the log. */
+export interface Swept {
+  /** Entries whose claim's owner is gone; their last attempt may have reached the relay. */
+  readonly takenBack: readonly string[];
+  /** Files moved to corrupt/, each with the reason. */
+  readonly corrupt: readonly { readonly name: string; readonly reason: string }[];
+  /** What this machine could not do just now, one line each; the next sweep tries again. */
+  readonly faults: readonly string[];
+}
+
+/** The spool's layout as `version` names it. */
+const LAYOUT_VERSION = '1\n';
+
+/** A file in tmp/ older than this is nobody's draft any more (milliseconds). */
+const DRAFT_LIFETIME = 36 * 3600 * 1000;
+
+/** A result without its entry is left alone for this long: a listing can miss a moving entry. */
+const LONE_RESULT_AGE = 3600 * 1000;
+
+/** An owner in another pid name space counts as dead when its record is older than this. */
+const FOREIGN_OWNER_AGE = 30 * 60 * 1000;
+
+export class LayoutError extends Error {
+  override name = 'LayoutError';
+}
+
+export class Spool {
+  readonly folder: string;
+  readonly #pid: number;
+  #self: Owner | undefined;
+  #entered = false;
+
+  /**
+   * @param folder the spool folder; made with its layout when missing and somebody submits
+   * @param pid this process
+   */
+  constructor(folder: string, pid: number) {
+    this.folder = folder;
+    this.#pid = pid;
+  }
+
+  /** This process, as claims and locks record it. Looked up late: a submission does not need it. */
+  get self(): Owner {
+    this.#self ??= ownerOf(this.#pid);
+    if (this.#self === undefined)
+      throw new LayoutError('this system has no /proc to tell processes');
+    return this.#self;
+  }
+
+  /**
+   * Takes a message for all recipients of its envelope: when this returns, it is on the disk for each
+   * of them; when it throws, for none.
+   * @param pieces the message in any form of line ends; stored in wire form
+   * @returns the new entries' base names, in the recipients' order
+   * @throws what pieces throws, and the system calls' errors
+   */
+  submit(envelope: Envelope, origin: Origin, pieces: Iterable<Uint8Array>): readonly string[] {
+    const draft = this.#withLayout(() => new Draft(this.folder, envelope, origin));
+    const form = new WireForm();
+    try {
+      for (const piece of pieces) draft.write(form.transform(piece));
+      draft.write(form.end());
+    } catch (error) {
+      draft.abort();
+      throw error;
+    }
+    return draft.commit(form.eightBit);
+  }
+
+  /** A place for bytes whose envelope is not known yet. */
+  scratch(origin: Origin): Scratch {
+    this.#withLayout(() => fs.accessSync(this.#path('tmp'), fs.constants.W_OK));
+    return new Scratch(this.#path('tmp', `${origin.pid}.${origin.time}.scratch`));
+  }
+
+  /** The layout is made when it turns out to be missing: asking first would cost each submission. */
+  #withLayout<T>(action: () => T): T {
+    try {
+      return action();
+    } catch (error) {
+      if (!hasCode(error, 'ENOENT')) throw error;
+      this.makeLayout();
+      return action();
+    }
+  }
+
+  /** Makes the folders that are missing. */
+  makeLayout(): void {
+    const parents = makeFolder(this.folder, 0o711);
+    for (const name of ['tmp', 'incoming', 'spool', 'Undelivered', 'corrupt', 'run', 'routes']) {
+      makeFolder(join(this.folder, name), 0o700);
+    }
+    if (!fs.existsSync(join(this.folder, 'version'))) {
+      // A spool whose version is empty would be refused for ever.
+      const scratch = this.#path('tmp', `${this.#pid}.version`);
+      replaceDurably(this.#path('version'), scratch, LAYOUT_VERSION);
+    }
+    syncFolder(this.folder);
+    // Without the spool's own name a power cut would take everything in it.
+    for (const parent of parents) syncFolder(parent);
+  }
+
+  /**
+   * @throws LayoutError when the folder is of a layout that this program does not know
+   */
+  checkLayout(): void {
+    const version = fs.readFileSync(join(this.folder, 'version'), 'latin1');
+    if (version !== LAYOUT_VERSION) {
+      const found = JSON.stringify(version.slice(0, 20));
+      throw new LayoutError(
+        `${join(this.folder, 'version')}: found ${found}, this program knows layout 1; use the release that made this spool`,
+      );
+    }
+  }
+
+  /** All entries whose submission is split completely. */
+  list(): Listing {
+    // This order matters: a submission that left incoming/ before this listing of it has all its
+    // entries, and one that is still there may have some of them, which nobody may send yet.
+    const names = this.#names('spool');
+    const unsplit = new Set(this.#names('incoming').map((name) => prefixOf(`${name}:`)));
+    const entries: Entry[] = [];
+    const foreign: string[] = [];
+    for (const name of names.sort()) {
+      const parsed = parseName(name);
+      if (parsed.kind === 'foreign') foreign.push(name);
+      if (parsed.kind !== 'entry') continue;
+      if (unsplit.size > 0 && unsplit.has(prefixOf(parsed.base))) continue;
+      entries.push({ base: parsed.base, state: parsed.state });
+    }
+    return { entries, foreign };
+  }
+
+  /** The base names in Undelivered, sorted by age. */
+  listUndelivered(): readonly string[] {
+    const bases: string[] = [];
+    for (const name of this.#names('Undelivered').sort()) {
+      const parsed = parseName(name);
+      if (parsed.kind === 'entry') bases.push(parsed.base);
+    }
+    return bases;
+  }
+
+  /**
+   * Takes an entry for sending; undefined when another process was faster.
+   * @param now milliseconds since 1970-01-01 UTC
+   */
+  claim(entry: Entry, now: number): Claim | undefined {
+    if (entry.state.kind === 'sending') return undefined;
+    this.#enter(now);
+    if (!this.#rename(entry.base, entry.state, this.#sending())) return undefined;
+    return { base: entry.base, from: entry.state, attempts: attemptsOf(entry.state) };
+  }
+
+  /** Whether two entries are links to one file, so that one message serves both. */
+  shareFile(one: Entry, other: Entry): boolean {
+    try {
+      const [a, b] = [one, other].map(({ base, state }) =>
+        fs.lstatSync(this.#path('spool', formatName(base, state))),
+      );
+      return a?.ino === b?.ino && a?.dev === b?.dev;
+    } catch (error) {
+      // One of them has moved on since it was listed.
+      if (hasCode(error, 'ENOENT')) return false;
+      throw error;
+    }
+  }
+
+  /**
+   * Opens a claimed entry's message.
+   * @throws BadBlock, or the system call's error
+   */
+  open(claim: Claim): StoredMessage {
+    return new StoredMessage(
+      this.#path('spool', formatName(claim.base, this.#sending())),
+      claim.base,
+    );
+  }
+
+  /** Opens the message of an entry that is only looked at, by its whole file name. */
+  look(base: string, folder: 'spool' | 'Undelivered', name: string): StoredMessage {
+    return new StoredMessage(this.#path(folder, name), base);
+  }
+
+  /** The relay has it: the entry goes, then its history. */
+  finish(claim: Claim): void {
+    eraseFile(this.#path('spool', formatName(claim.base, this.#sending())));
+    if (claim.from.kind !== 'new') eraseFile(this.#path('spool', resultName(claim.base)));
+  }
+
+  /** Back to waiting, with what was said; `due` in milliseconds since 1970-01-01 UTC. */
+  defer(claim: Claim, attempt: Attempt, attempts: number, due: number): void {
+    appendText(this.#path('spool', resultName(claim.base)), formatAttempt(attempt));
+    this.#rename(claim.base, this.#sending(), { kind: 'waiting', attempts, due });
+  }
+
+  /** To Undelivered, with the history beside it; the reason is there before the entry is. */
+  refuse(claim: Claim, attempt: Attempt): void {
+    const result = this.#path('spool', resultName(claim.base));
+    const kept = this.#path('Undelivered', resultName(claim.base));
+    appendText(result, formatAttempt(attempt));
+    try {
+      linkFile(result, kept, this.#path('tmp', `${this.#pid}.result`));
+    } catch (error) {
+      if (!hasCode(error, 'EEXIST')) throw error;
+      // Left by a refusal that was cut short.
+      appendText(kept, formatAttempt(attempt));
+    }
+    syncFolder(this.#path('Undelivered'));
+    const name = formatName(claim.base, this.#sending());
+    moveFile(this.#path('spool', name), this.#path('Undelivered', claim.base));
+    syncFolder(this.#path('Undelivered'));
+    eraseFile(result);
+  }
+
+  /**
+   * A new entry that could not be offered because its route is at fault: from now on it waits, with no
+   * attempt spent. False when somebody else has it.
+   */
+  postpone(entry: Entry, due: number): boolean {
+    return this.#rename(entry.base, entry.state, { kind: 'waiting', attempts: 0, due });
+  }
+
+  /**
+   * Gives a claim back: the route or this machine is at fault, no attempt is spent. What was new waits
+   * from now on, so that it is met as new only once.
+   */
+  release(claim: Claim, now: number): void {
+    const to: EntryState =
+      claim.from.kind === 'new' ? { kind: 'waiting', attempts: 0, due: now } : claim.from;
+    this.#rename(claim.base, this.#sending(), to);
+  }
+
+  /** On hold: nothing is tried until the admin says so. */
+  hold(claim: Claim): void {
+    this.#rename(claim.base, this.#sending(), { kind: 'held', attempts: claim.attempts });
+  }
+
+  /** To corrupt/, beside the reason. */
+  condemn(claim: Claim, reason: string): void {
+    this.#condemn('spool', formatName(claim.base, this.#sending()), claim.base, reason);
+  }
+
+  /** The history of an entry's attempts, oldest first. */
+  history(base: string, folder: 'spool' | 'Undelivered' = 'spool'): readonly Attempt[] {
+    try {
+      return parseAttempts(fs.readFileSync(this.#path(folder, resultName(base)), 'utf8'));
+    } catch (error) {
+      if (hasCode(error, 'ENOENT')) return [];
+      throw error;
+    }
+  }
+
+  /**
+   * Puts right what others left: splits submissions, takes back claims of dead owners, erases old
+   * drafts and results without an entry. Safe beside other runners.
+   * @param now milliseconds since 1970-01-01 UTC
+   */
+  sweep(now: number): Swept {
+    const corrupt: { name: string; reason: string }[] = [];
+    const faults: string[] = [];
+    // One file that cannot be put right now must not stop the others.
+    const attempt = (action: () => void): void => {
+      try {
+        action();
+      } catch (error) {
+        if (!(error instanceof Error && 'syscall' in error)) throw error;
+        faults.push(error.message);
+      }
+    };
+    for (const name of this.#names('incoming')) {
+      attempt(() => {
+        try {
+          this.#split(name);
+        } catch (error) {
+          if (!(error instanceof BadBlock)) throw error;
+          this.#condemn('incoming', name, name, error.message);
+          corrupt.push({ name, reason: error.message });
+        }
+      });
+    }
+    const takenBack: string[] = [];
+    const alive = new Map<number, boolean>();
+    const bases = new Set<string>();
+    const results: string[] = [];
+    for (const name of this.#names('spool')) {
+      const parsed = parseName(name);
+      if (parsed.kind === 'result') results.push(parsed.base);
+      if (parsed.kind !== 'entry') continue;
+      bases.add(parsed.base);
+      if (parsed.state.kind !== 'sending') continue;
+      const { base, state } = parsed;
+      const { pid } = parsed.state;
+      attempt(() => {
+        const lives = alive.get(pid) ?? this.#lives(pid, now);
+        alive.set(pid, lives);
+        if (!lives && this.#takeBack(base, state, now)) takenBack.push(base);
+      });
+    }
+    for (const base of results) {
+      if (bases.has(base)) continue;
+      const path = this.#path('spool', resultName(base));
+      attempt(() => this.#eraseOld(path, now - LONE_RESULT_AGE));
+    }
+    for (const name of this.#names('tmp')) {
+      attempt(() => this.#eraseOld(this.#path('tmp', name), now - DRAFT_LIFETIME));
+    }
+    return { takenBack, corrupt, faults };
+  }
+
+  /** Why a route is paused and since when; undefined when it is not. */
+  routeTrouble(route: string): Attempt | undefined {
+    try {
+      return parseAttempts(fs.readFileSync(this.#path('routes', route), 'utf8'))[0];
+    } catch (error) {
+      if (hasCode(error, 'ENOENT')) return undefined;
+      throw error;
+    }
+  }
+
+  /** Notes that a route is paused, for the admin and for the log's "once". */
+  pauseRoute(route: string, trouble: Attempt): void {
+    replaceText(this.#path('routes', route), formatAttempt(trouble));
+  }
+
+  resumeRoute(route: string): void {
+    eraseFile(this.#path('routes', route));
+  }
+
+  /** When a run last relayed, in milliseconds since 1970-01-01 UTC. */
+  get lastRun(): number | undefined {
+    try {
+      return fs.statSync(this.#path('run', 'last')).mtimeMs;
+    } catch (error) {
+      if (hasCode(error, 'ENOENT')) return undefined;
+      throw error;
+    }
+  }
+
+  noteRun(now: number): void {
+    replaceText(this.#path('run', 'last'), `${new Date(now).toISOString()}\n`);
+    touchFile(this.#path('run', 'last'), now);
+  }
+
+  /** Waits until what was settled is on the disk. */
+  sync(): void {
+    syncFolder(this.#path('spool'));
+  }
+
+  /** To be called when this process claims nothing more: its record goes. */
+  leave(): void {
+    if (this.#entered) eraseFile(this.#path('run', String(this.#pid)));
+    this.#entered = false;
+  }
+
+  /** Keeps this process's record fresh for runners in other pid name spaces. */
+  touch(now: number): void {
+    if (this.#entered) touchFile(this.#path('run', String(this.#pid)), now);
+  }
+
+  #enter(now: number): void {
+    if (this.#entered) return;
+    // A claim under this pid that was not made by this process is a dead one's: take it back before
+    // this record makes it look alive.
+    const before = this.#names('spool').map(parseName);
+    const record = this.#recordOf(this.#pid);
+    if (record?.owner.space !== this.self.space && this.#lives(this.#pid, now)) {
+      // Its claims bear the same pid as ours would: they could not be told apart.
+      throw new LayoutError(
+        `${this.#path('run', String(this.#pid))}: a process of another pid name space has this pid and may live`,
+      );
+    }
+    replaceText(this.#path('run', String(this.#pid)), formatOwner(this.self));
+    this.#entered = true;
+    for (const parsed of before) {
+      if (parsed.kind === 'entry' && parsed.state.kind === 'sending') {
+        if (parsed.state.pid === this.#pid) this.#takeBack(parsed.base, parsed.state, now);
+      }
+    }
+  }
+
+  #lives(pid: number, now: number): boolean {
+    const record = this.#recordOf(pid);
+    if (record === undefined) return false;
+    const verdict = judgeOwner(record.owner, this.self);
+    if (verdict === 'unknown') return now - record.written < FOREIGN_OWNER_AGE;
+    return verdict === 'alive';
+  }
+
+  #recordOf(pid: number): { readonly owner: Owner; readonly written: number } | undefined {
+    const path = this.#path('run', String(pid));
+    try {
+      const owner = parseOwner(fs.readFileSync(path, 'latin1'));
+      return owner && { owner, written: fs.statSync(path).mtimeMs };
+    } catch (error) {
+      if (hasCode(error, 'ENOENT')) return undefined;
+      throw error;
+    }
+  }
+
+  #takeBack(base: string, state: EntryState, now: number): boolean {
+    const attempts = countedAttempts(this.history(base));
+    const due = Math.floor(now / 1000) * 1000;
+    // Its owner may have settled it and left since it was listed: then there is nothing in doubt.
+    if (!fs.existsSync(this.#path('spool', formatName(base, state)))) return false;
+    const lines = [
+      'the process that was sending it died; the relay may have it: possible duplicate',
+    ];
+    const record: Attempt = {
+      time: due,
+      outcome: 'interrupted',
+      stage: 'claim',
+      relay: 'none',
+      lines,
+    };
+    // First the record: a crash in between must not leave an entry whose doubt nobody knows of.
+    appendText(this.#path('spool', resultName(base)), formatAttempt(record));
+    return this.#rename(base, state, { kind: 'waiting', attempts, due });
+  }
+
+  #split(name: string): void {
+    const path = this.#path('incoming', name);
+    let message: StoredMessage;
+    try {
+      message = new StoredMessage(path, name);
+    } catch (error) {
+      // Its owner finished the split meanwhile.
+      if (hasCode(error, 'ENOENT')) return;
+      throw error;
+    }
+    try {
+      if (parseBase(`${name}:x`) === undefined) {
+        throw new BadBlock('its name is none of a submission');
+      }
+      const [first, ...others] = message.recipients;
+      if (first === undefined) throw new BadBlock('a submission without an envelope block');
+      const { sender } = message;
+      splitSubmission(this.folder, name, { sender, recipients: [first, ...others] });
+    } finally {
+      message.close();
+    }
+  }
+
+  #condemn(folder: 'spool' | 'incoming', name: string, as: string, reason: string): void {
+    // Names are limited by octets, and in incoming/ any name can lie.
+    const start = Buffer.from(as).subarray(0, 240).toString('utf8');
+    appendText(this.#path('corrupt', `${start}:.reason`), `${reason}\n`);
+    moveFile(this.#path(folder, name), this.#path('corrupt', as));
+    syncFolder(this.#path('corrupt'));
+  }
+
+  #eraseOld(path: string, before: number): void {
+    try {
+      if (fs.statSync(path).mtimeMs < before) eraseFile(path);
+    } catch (error) {
+      if (!hasCode(error, 'ENOENT')) throw error;
+    }
+  }
+
+  #rename(base: string, from: EntryState, to: EntryState): boolean {
+    return moveFile(
+      this.#path('spool', formatName(base, from)),
+      this.#path('spool', formatName(base, to)),
+    );
+  }
+
+  #sending(): EntryState {
+    return { kind: 'sending', pid: this.#pid };
+  }
+
+  #names(folder: string): string[] {
+    return fs.readdirSync(this.#path(folder)).filter((name) => !name.startsWith('.'));
+  }
+
+  #path(...parts: readonly string[]): string {
+    return join(this.folder, ...parts);
+  }
+}
+
+function attemptsOf(state: EntryState): number {
+  return state.kind === 'waiting' || state.kind === 'held' ? state.attempts : 0;
+}
