@@ -1,0 +1,314 @@
+/**
+ * One session with a relay. nodemailer's SMTP connection opens it on a socket of ours: greeting, EHLO,
+ * STARTTLS, AUTH. Then the socket is taken over (its documented `_socket`), and the transactions are
+ * this project's own: docs/decisions has why.
+ *
+ * Hostile input: everything the relay says. Whatever fails here is no fault of any mail.
+ */
+import type { Socket } from 'node:net';
+import SMTPConnection from 'nodemailer/lib/smtp-connection';
+import { isLoopback, type Relay } from '../control/relay-url.ts';
+import type { Answer, DialogueEvent, Stage } from '../mail/outcome.ts';
+import { MalformedReply, ReplyParser } from '../mail/reply.ts';
+import { escapeText } from '../mail/text.ts';
+import { connectRelay, reasonOf, SessionError, type Trust, tlsOptions } from './connect.ts';
+import { Dialogue, type OnLine } from './dialogue.ts';
+import { type Timeouts, type Transaction, Transactions } from './transactions.ts';
+
+export interface SessionOptions {
+  readonly relay: Relay;
+  /** The name said in EHLO. */
+  readonly helo: string;
+  readonly tls: 'required' | 'opportunistic' | 'off';
+  /** PEM text of own certification authorities. */
+  readonly authorities: string | undefined;
+  readonly login: { readonly user: string; readonly password: string } | undefined;
+  /** Whether the password may go over a connection without verified TLS. */
+  readonly cleartextLogin: boolean;
+  /** Seconds. */
+  readonly timeouts: Timeouts & {
+    readonly connect: number;
+    readonly greeting: number;
+    readonly helo: number;
+    readonly quit: number;
+    /** After this no further transaction begins; the handshake has to be over by then. */
+    readonly session: number;
+  };
+  readonly onLine?: OnLine | undefined;
+}
+
+export class Session {
+  readonly relay: Relay;
+  /** What the relay offers in this session, by keyword in capitals (RFC 5321 section 4.1.1.1). */
+  readonly extensions: ReadonlyMap<string, string>;
+  readonly #dialogue: Dialogue;
+  readonly #timeouts: SessionOptions['timeouts'];
+  readonly #lifetime: NodeJS.Timeout;
+  readonly #transactions: Transactions;
+  #inFlight = 0;
+  #expired = false;
+
+  private constructor(options: SessionOptions, ehlo: string, socket: Socket) {
+    this.relay = options.relay;
+    this.extensions = parseExtensions(ehlo);
+    this.#timeouts = options.timeouts;
+    this.#dialogue = new Dialogue(socket, options.onLine ?? (() => undefined));
+    this.#transactions = new Transactions(this.#dialogue, this.extensions, this.#timeouts);
+    this.#lifetime = setTimeout(() => {
+      this.#expired = true;
+    }, options.timeouts.session * 1000).unref();
+  }
+
+  /**
+   * Connects, secures and logs in.
+   * @throws SessionError for whatever goes wrong, with the stage and what was heard
+   */
+  static async open(options: SessionOptions): Promise<Session> {
+    const trust = trustOf(options);
+    const socket = await connectRelay(options.relay, trust, options.timeouts.connect);
+    const handshake = new Handshake(options, trust, socket);
+    return new Session(options, await handshake.run(), handshake.socket);
+  }
+
+  /** Whether another transaction can be tried on it. */
+  get usable(): boolean {
+    if (this.#expired || this.#dialogue.ended !== undefined) return false;
+    // A reply that no command asked for: the session is out of step.
+    return this.#inFlight > 0 || !this.#dialogue.unsolicited;
+  }
+
+  /** What the relay says it takes (RFC 9422): recipients a transaction, messages a session. */
+  get limits(): { readonly recipients: number; readonly messages: number } {
+    const text = this.extensions.get('LIMITS') ?? '';
+    const limit = (name: string): number => {
+      const match = new RegExp(`(?:^| )${name}=([1-9]\\d{0,5})(?: |$)`, 'i').exec(text);
+      return match === null ? Number.POSITIVE_INFINITY : Number(match[1]);
+    };
+    return { recipients: limit('RCPTMAX'), messages: limit('MAILMAX') };
+  }
+
+  /**
+   * How many messages may be under way: whole ones with CHUNKING, up to the limit given; with
+   * PIPELINING one whose answer is awaited and one that follows it; else one.
+   */
+  depth(limit: number): number {
+    if (this.#transactions.chunking) return limit;
+    return this.#transactions.overlapping ? 2 : 1;
+  }
+
+  /**
+   * Offers a message to its recipients: one answer each, in their order. May be called again before
+   * it is answered.
+   * @throws what transaction.pieces() throws; the session is ended then
+   */
+  async send(transaction: Transaction): Promise<readonly Answer[]> {
+    this.#inFlight++;
+    try {
+      const answers = await this.#transactions.send(transaction);
+      // A relay that says 421 is about to close (RFC 5321 section 3.8).
+      if (answers.some(({ event }) => event.kind === 'reply' && event.reply.code === 421)) {
+        this.#dialogue.destroy();
+      }
+      return answers;
+    } finally {
+      this.#inFlight--;
+    }
+  }
+
+  /** Says QUIT and waits a moment for the answer, which changes nothing. */
+  async close(): Promise<void> {
+    clearTimeout(this.#lifetime);
+    if (this.#dialogue.ended === undefined) {
+      this.#dialogue.said(['QUIT']);
+      this.#dialogue.write(Buffer.from('QUIT\r\n'));
+      await this.#dialogue.reply(this.#timeouts.quit);
+    }
+    this.#dialogue.destroy();
+  }
+}
+
+/** Greeting to AUTH, by nodemailer; what it logs tells the stage and the extensions. */
+class Handshake {
+  readonly #options: SessionOptions;
+  readonly #connection: SMTPConnection;
+  readonly #onLine: OnLine;
+  #stage: Stage = 'greeting';
+  #ehlo = '';
+  #injected = false;
+
+  constructor(options: SessionOptions, trust: Trust, socket: Socket) {
+    const { relay, timeouts } = options;
+    const secured = relay.scheme === 'smtps';
+    this.#options = options;
+    this.#onLine = options.onLine ?? (() => undefined);
+    this.#connection = new SMTPConnection({
+      connection: socket,
+      host: relay.host,
+      port: relay.port,
+      secure: secured,
+      secured,
+      name: options.helo,
+      tls: tlsOptions(relay, trust),
+      requireTLS: !secured && policyOf(options) === 'required',
+      ignoreTLS: !secured && policyOf(options) === 'off',
+      opportunisticTLS: !secured && policyOf(options) === 'opportunistic',
+      connectionTimeout: (timeouts.greeting + timeouts.helo) * 1000,
+      greetingTimeout: timeouts.greeting * 1000,
+      socketTimeout: timeouts.helo * 1000,
+      socketCloseTimeout: 0,
+      maxResponseSize: 64 * 1024,
+      transactionLog: true,
+      logger: {
+        debug: (entry: unknown, text: unknown) => this.#hear(entry, text),
+        info: () => undefined,
+        warn: (entry: unknown) => this.#hearWarning(entry),
+        error: () => undefined,
+        trace: () => undefined,
+        fatal: () => undefined,
+      },
+    });
+  }
+
+  /** The socket of the open session; after STARTTLS another one than before. */
+  get socket(): Socket {
+    const socket = this.#connection._socket;
+    if (!socket) throw new SessionError('connect', { kind: 'closed', reason: 'no connection' });
+    return socket;
+  }
+
+  /** @returns the text of the last EHLO reply */
+  async run(): Promise<string> {
+    const { session } = this.#options.timeouts;
+    // nodemailer's deadlines begin anew with each byte, and a relay may send one at a time.
+    const deadline = setTimeout(() => this.socket.destroy(), session * 1000);
+    try {
+      await this.#step((done) => this.#connection.connect(done));
+      if (this.#injected) {
+        throw new SessionError('starttls', {
+          kind: 'malformed',
+          reason:
+            'the relay sent more than its reply to STARTTLS; somebody may be injecting commands',
+        });
+      }
+      if (this.#options.login !== undefined) await this.#login(this.#options.login);
+    } catch (error) {
+      this.#connection.close();
+      throw error;
+    } finally {
+      clearTimeout(deadline);
+    }
+    const socket = this.socket;
+    // nodemailer reads no more. Its other listeners only note that the connection has ended.
+    socket.removeAllListeners('data');
+    socket.removeAllListeners('timeout');
+    socket.setTimeout(0);
+    socket.pause();
+    return this.#ehlo;
+  }
+
+  async #login(login: { readonly user: string; readonly password: string }): Promise<void> {
+    this.#stage = 'auth';
+    const { relay, cleartextLogin } = this.#options;
+    const verified = this.#connection.secure && trustOf(this.#options).verify;
+    if (!verified && !cleartextLogin && !isLoopback(relay.host)) {
+      const reason = this.#connection.secure
+        ? 'the password is kept back: the certificate is not verified (control files tls, authcleartext)'
+        : 'the password is kept back: the connection has no TLS (control files tls, authcleartext)';
+      throw new SessionError('auth', { kind: 'closed', reason });
+    }
+    if (!this.#connection.allowsAuth) {
+      const reason = this.#connection.secure
+        ? 'the relay offers no AUTH; without a login remove control/authuser'
+        : 'the relay offers no AUTH on a connection without TLS (control file tls)';
+      throw new SessionError('auth', { kind: 'closed', reason });
+    }
+    const { user, password: pass } = login;
+    await this.#step((done) =>
+      this.#connection.login({ user, pass, credentials: { user, pass } }, done),
+    );
+  }
+
+  /** Runs one step of nodemailer, which reports by callback or by its `error` event. */
+  async #step(start: (done: (error?: Error | null) => void) => void): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      const done = (error?: Error | null): void => {
+        if (error === undefined || error === null) resolve();
+        else reject(new SessionError(this.#stageOf(error), this.#eventOf(error)));
+      };
+      this.#connection.removeAllListeners('error');
+      this.#connection.on('error', done);
+      start(done);
+    });
+  }
+
+  #hear(entry: unknown, text: unknown): void {
+    const side =
+      typeof entry === 'object' && entry !== null && 'tnx' in entry ? entry.tnx : undefined;
+    if (typeof text !== 'string') return;
+    if (side === 'client') {
+      const verb = text.split(' ', 1)[0]?.toUpperCase();
+      if (verb === 'EHLO' || verb === 'HELO') this.#stage = 'ehlo';
+      if (verb === 'STARTTLS') this.#stage = 'starttls';
+      // Whatever is said during AUTH may be a secret, also in base64.
+      const secret = this.#stage === 'auth';
+      const shown = verb === 'AUTH' ? `AUTH ${text.split(' ')[1] ?? ''} ***` : '***';
+      this.#onLine('C', secret ? shown : escapeText(text));
+    } else if (side === 'server') {
+      for (const line of text.split('\n')) this.#onLine('S', escapeText(line));
+      if (this.#stage === 'ehlo' && text.startsWith('2')) this.#ehlo = text;
+      if (this.#stage === 'starttls' && text.startsWith('2')) {
+        this.#stage = 'tls';
+        // RFC 3207 section 4.2: what was offered before TLS is forgotten.
+        this.#ehlo = '';
+      }
+    }
+  }
+
+  #hearWarning(entry: unknown): void {
+    if (typeof entry === 'object' && entry !== null && 'discarded' in entry) this.#injected = true;
+  }
+
+  #stageOf(error: Error): Stage {
+    const code = 'code' in error ? error.code : undefined;
+    return code === 'ETLS' && this.#stage !== 'starttls' ? 'tls' : this.#stage;
+  }
+
+  #eventOf(error: Error): DialogueEvent {
+    if ('response' in error && typeof error.response === 'string') {
+      try {
+        const [reply] = new ReplyParser().push(Buffer.from(`${error.response}\n`));
+        if (reply !== undefined) return { kind: 'reply', reply };
+      } catch (malformed) {
+        if (!(malformed instanceof MalformedReply)) throw malformed;
+      }
+      return {
+        kind: 'malformed',
+        reason: `no SMTP reply: ${escapeText(error.response.slice(0, 200))}`,
+      };
+    }
+    if ('code' in error && error.code === 'ETIMEDOUT') {
+      const { greeting, helo } = this.#options.timeouts;
+      return { kind: 'timeout', seconds: this.#stage === 'greeting' ? greeting : helo };
+    }
+    return { kind: 'closed', reason: reasonOf(error) };
+  }
+}
+
+/** A relay on loopback needs no TLS, unless an own authority is named for it. */
+function policyOf(options: SessionOptions): SessionOptions['tls'] {
+  const exempt = isLoopback(options.relay.host) && options.authorities === undefined;
+  return exempt && options.tls === 'required' ? 'opportunistic' : options.tls;
+}
+
+function trustOf(options: SessionOptions): Trust {
+  return { verify: policyOf(options) === 'required', authorities: options.authorities };
+}
+
+function parseExtensions(ehlo: string): ReadonlyMap<string, string> {
+  const extensions = new Map<string, string>();
+  for (const line of ehlo.split('\n').slice(1)) {
+    const match = /^\d{3}[ -]([A-Za-z0-9-]+)(?:[ =](.*))?$/.exec(line.trim());
+    if (match !== null) extensions.set((match[1] ?? '').toUpperCase(), match[2] ?? '');
+  }
+  return extensions;
+}

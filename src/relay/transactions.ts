@@ -1,0 +1,414 @@
+/**
+ * Mail transactions on one session (RFC 5321 section 3.3), several of them under way at a time.
+ *
+ * - With CHUNKING and PIPELINING (RFC 3030, RFC 2920) a small message is one write: RSET, MAIL, RCPT,
+ *   BDAT LAST and its octets; the next one follows without waiting.
+ * - With PIPELINING the envelope and DATA are one write, and the final dot of a message leaves
+ *   together with the envelope of the next: one round trip a message.
+ * - Without either, step by step.
+ *
+ * Replies are matched to commands strictly in order. It reports what was heard about each recipient
+ * and decides nothing that the table in queue/sorting.ts decides. Hostile input: the relay's replies;
+ * an address that could add a command or a parameter never leaves here.
+ */
+import { domainToASCII } from 'node:url';
+import { isMailbox } from '../mail/address.ts';
+import type { Recipient } from '../mail/envelope.ts';
+import type { Answer, DialogueEvent, Stage } from '../mail/outcome.ts';
+import { isIntermediate, isPositive, type Reply } from '../mail/reply.ts';
+import { DotStuffing } from '../mail/wireform.ts';
+import type { Dialogue } from './dialogue.ts';
+
+/** How long each answer may take, in seconds (RFC 5321 section 4.5.3.2). */
+export interface Timeouts {
+  readonly mail: number;
+  readonly rcpt: number;
+  readonly data: number;
+  readonly block: number;
+  readonly dot: number;
+}
+
+/** A message for some of its recipients. */
+export interface Transaction {
+  readonly sender: string;
+  readonly recipients: readonly Recipient[];
+  readonly ret?: 'FULL' | 'HDRS';
+  readonly envid?: string;
+  /** Octets in wire form, where known. */
+  readonly size: number | undefined;
+  readonly eightBit: boolean;
+  /** The message in wire form; each piece is valid until the next one is asked for. */
+  pieces(): Iterable<Uint8Array>;
+}
+
+/** A transaction with what has been heard so far. */
+interface Job {
+  readonly transaction: Transaction;
+  readonly answers: (Answer | undefined)[];
+  /** Recipients that are named to the relay, as indexes. */
+  readonly named: readonly number[];
+  readonly resolve: (answers: readonly Answer[]) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** Octets up to which a message is sent before its envelope is answered, and gathered in one write. */
+const SMALL = 64 * 1024;
+
+/** Octets that may wait in the socket before the next piece is read. */
+const HIGH_WATER = 256 * 1024;
+
+export class Transactions {
+  readonly #dialogue: Dialogue;
+  readonly #extensions: ReadonlyMap<string, string>;
+  readonly #timeouts: Timeouts;
+  readonly #jobs: Job[] = [];
+  /** Bytes that leave with the next write: the end of a message waits here for the next envelope. */
+  #out: Buffer[] = [];
+  /** Replies are read in the order in which their commands were written. */
+  #reading: Promise<unknown> = Promise.resolve();
+  #pumping = false;
+  /** The relay keeps a half-done transaction: RSET comes before the next MAIL. */
+  #open = false;
+
+  constructor(dialogue: Dialogue, extensions: ReadonlyMap<string, string>, timeouts: Timeouts) {
+    this.#dialogue = dialogue;
+    this.#extensions = extensions;
+    this.#timeouts = timeouts;
+  }
+
+  /** Whether messages may follow each other before they are answered. */
+  get overlapping(): boolean {
+    return this.#extensions.has('PIPELINING');
+  }
+
+  /** Whether whole messages may be under way at once. */
+  get chunking(): boolean {
+    return this.#extensions.has('CHUNKING') && this.overlapping;
+  }
+
+  /**
+   * Offers a message to its recipients: one answer each, in their order. May be called again before
+   * the answers are there; never rejects for anything the relay does.
+   * @throws what transaction.pieces() throws; the session is ended then, so that no half message is taken
+   */
+  send(transaction: Transaction): Promise<readonly Answer[]> {
+    const answers = transaction.recipients.map((recipient) =>
+      unfit(transaction, recipient, this.#extensions),
+    );
+    const named = indexesOf(answers);
+    if (named.length === 0) return Promise.resolve(complete(answers));
+    return new Promise((resolve, reject) => {
+      this.#jobs.push({ transaction, answers, named, resolve, reject });
+      if (!this.#pumping) void this.#pump();
+    });
+  }
+
+  async #pump(): Promise<void> {
+    this.#pumping = true;
+    for (let job = this.#jobs.shift(); job !== undefined; job = this.#jobs.shift()) {
+      try {
+        const { size } = job.transaction;
+        if (this.chunking && size !== undefined && size <= SMALL) this.#sendWhole(job, size);
+        else await this.#sendStaged(job);
+      } catch (error) {
+        // The message cannot be read: the relay must not take what it has got for the whole of it.
+        this.#dialogue.destroy();
+        job.reject(error);
+      }
+      if (this.#jobs.length === 0) this.#flush();
+    }
+    this.#pumping = false;
+  }
+
+  /** RSET, MAIL, RCPT, BDAT LAST and the message in one go; the answers come when they come. */
+  #sendWhole(job: Job, size: number): void {
+    let pieces: Buffer[];
+    try {
+      pieces = [...job.transaction.pieces()].map((piece) => Buffer.from(piece));
+    } catch (error) {
+      // Nothing of it was written: the messages under way are not disturbed.
+      job.reject(error);
+      return;
+    }
+    // The answers to the message before are not known yet: if it failed, its transaction is open.
+    const commands = ['RSET', ...this.#envelope(job), `BDAT ${size} LAST`];
+    this.#command(commands);
+    this.#out.push(...pieces);
+    // Once it has left, the relay may have the message although nothing is heard of it any more.
+    const silence: Stage = this.#dialogue.ended === undefined ? 'dot' : 'mail';
+    this.#flush();
+    void this.#read(async () => {
+      await this.#dialogue.reply(this.#timeouts.mail);
+      await this.#readEnvelope(job, silence);
+      this.#settle(job, 'dot', await this.#dialogue.reply(this.#timeouts.dot));
+      // The next message begins with RSET all the same.
+      this.#open = false;
+    });
+  }
+
+  /** Envelope first, the message when somebody is to get it. */
+  async #sendStaged(job: Job): Promise<void> {
+    const chunks = this.chunking && job.transaction.size !== undefined;
+    // With messages under way it is not known yet whether they left a transaction open.
+    const reset = this.#open || this.chunking;
+    const envelope = this.#envelope(job);
+    if (!this.overlapping) {
+      await this.#sendStepwise(job, reset, envelope);
+      return;
+    }
+    this.#command([...(reset ? ['RSET'] : []), ...envelope, ...(chunks ? [] : ['DATA'])]);
+    this.#flush();
+    this.#open = true;
+    const accepted = await this.#read(async () => {
+      if (reset) await this.#dialogue.reply(this.#timeouts.mail);
+      const count = await this.#readEnvelope(job);
+      if (chunks) return count;
+      const event = await this.#dialogue.reply(this.#timeouts.data);
+      if (isReply(event, isIntermediate)) {
+        if (count > 0) return count;
+        // The relay waits for a message that nobody is to get: an empty one.
+        this.#dialogue.write(Buffer.from('.\r\n'));
+        await this.#dialogue.reply(this.#timeouts.dot);
+      } else {
+        settleRest(job, 'data', event);
+      }
+      return 0;
+    });
+    if (accepted === 0) job.resolve(complete(job.answers));
+    else await this.#sendMessage(job, chunks);
+  }
+
+  async #sendStepwise(job: Job, reset: boolean, envelope: readonly string[]): Promise<void> {
+    const ask = async (line: string, seconds: number): Promise<DialogueEvent> => {
+      this.#command([line]);
+      this.#flush();
+      return await this.#dialogue.reply(seconds);
+    };
+    const { mail, rcpt, data } = this.#timeouts;
+    const [mailLine = '', ...rcptLines] = envelope;
+    if (reset) await ask('RSET', mail);
+    this.#open = false;
+    const mailEvent = await ask(mailLine, mail);
+    if (!isReply(mailEvent, isPositive)) {
+      this.#settle(job, 'mail', mailEvent);
+      return;
+    }
+    this.#open = true;
+    let accepted = 0;
+    for (const [n, line] of rcptLines.entries()) {
+      if (this.#hearRcpt(job, n, await ask(line, rcpt))) accepted++;
+    }
+    if (accepted === 0) {
+      job.resolve(complete(job.answers));
+      return;
+    }
+    const event = await ask('DATA', data);
+    if (isReply(event, isIntermediate)) await this.#sendMessage(job, false);
+    else this.#settle(job, 'data', event);
+  }
+
+  /** The message, and whatever ends it; its answer is read in its turn. */
+  async #sendMessage(job: Job, chunks: boolean): Promise<void> {
+    if (chunks) this.#command([`BDAT ${job.transaction.size} LAST`]);
+    const stuffing = chunks ? undefined : new DotStuffing();
+    for (const piece of job.transaction.pieces()) {
+      this.#out.push(Buffer.from(stuffing === undefined ? piece : stuffing.transform(piece)));
+      if (this.#pending() < SMALL) continue;
+      this.#flush();
+      const cutShort = await this.#dialogue.drained(HIGH_WATER, this.#timeouts.block);
+      if (cutShort !== undefined) {
+        await this.#endEarly(job, cutShort);
+        return;
+      }
+    }
+    // The dot leaves with the end of the message: alone it would wait for an acknowledgement.
+    if (stuffing !== undefined) this.#out.push(Buffer.from(stuffing.end()));
+    const answered = this.#read(async () => {
+      this.#settle(job, 'dot', await this.#dialogue.reply(this.#timeouts.dot));
+    });
+    this.#open = false;
+    if (this.overlapping && this.#jobs.length > 0) return;
+    this.#flush();
+    // One after the other where the relay wants it so.
+    if (!this.overlapping) await answered;
+  }
+
+  /** A relay that refuses in the middle of the message says why before it closes. */
+  async #endEarly(job: Job, cutShort: DialogueEvent): Promise<void> {
+    const said = this.#dialogue.unsolicited
+      ? await this.#dialogue.reply(this.#timeouts.block)
+      : cutShort;
+    if (said.kind === 'reply' && said.reply.code >= 400) this.#settle(job, 'dot', said);
+    else this.#settle(job, 'data', cutShort);
+    this.#dialogue.destroy();
+  }
+
+  /**
+   * The replies to MAIL and RCPT; how many recipients the relay takes.
+   * @param silence the stage at which it counts when nothing is heard; else that of the command
+   */
+  async #readEnvelope(job: Job, silence?: Stage): Promise<number> {
+    const mailEvent = await this.#dialogue.reply(this.#timeouts.mail);
+    const mailTaken = isReply(mailEvent, isPositive);
+    if (mailEvent.kind !== 'reply') settleRest(job, silence ?? 'mail', mailEvent);
+    else if (!mailTaken) settleRest(job, 'mail', mailEvent);
+    let accepted = 0;
+    for (const n of job.named.keys()) {
+      const event = await this.#dialogue.reply(this.#timeouts.rcpt);
+      const taken = this.#hearRcpt(job, n, event, silence);
+      if (taken && mailTaken) accepted++;
+    }
+    return accepted;
+  }
+
+  #hearRcpt(job: Job, n: number, event: DialogueEvent, silence?: Stage): boolean {
+    if (isReply(event, isPositive)) return true;
+    // Where nothing is heard any more, that goes for those accepted before, too.
+    if (event.kind !== 'reply') settleRest(job, silence ?? 'rcpt', event);
+    const index = job.named[n];
+    if (index !== undefined) job.answers[index] ??= { stage: 'rcpt', event };
+    return false;
+  }
+
+  /** What is open gets this answer, and the job is done. */
+  #settle(job: Job, stage: Stage, event: DialogueEvent): void {
+    settleRest(job, stage, event);
+    job.resolve(complete(job.answers));
+  }
+
+  #envelope(job: Job): readonly string[] {
+    const { transaction, named } = job;
+    return [
+      mailCommand(transaction, this.#extensions),
+      ...named.map((index) => rcptCommand(transaction.recipients[index], this.#extensions)),
+    ];
+  }
+
+  #command(lines: readonly string[]): void {
+    this.#dialogue.said(lines);
+    this.#out.push(Buffer.from(lines.map((line) => `${line}\r\n`).join('')));
+  }
+
+  #pending(): number {
+    return this.#out.reduce((sum, bytes) => sum + bytes.length, 0);
+  }
+
+  #flush(): void {
+    const [first, ...others] = this.#out;
+    this.#out = [];
+    if (first === undefined) return;
+    this.#dialogue.write(others.length === 0 ? first : Buffer.concat([first, ...others]));
+  }
+
+  /** Reads in the order of the commands. */
+  #read<T>(task: () => Promise<T>): Promise<T> {
+    const result = this.#reading.then(task);
+    this.#reading = result;
+    return result;
+  }
+}
+
+function settleRest(job: Job, stage: Stage, event: DialogueEvent): void {
+  for (const index of job.named) job.answers[index] ??= { stage, event };
+}
+
+function mailCommand(transaction: Transaction, extensions: ReadonlyMap<string, string>): string {
+  const utf8 = extensions.has('SMTPUTF8') && needsUtf8(transaction);
+  const sender = utf8 ? transaction.sender : (toAscii(transaction.sender) ?? transaction.sender);
+  let command = `MAIL FROM:<${sender}>`;
+  const size = transaction.size;
+  if (size !== undefined && extensions.has('SIZE')) command += ` SIZE=${size}`;
+  if (transaction.eightBit && extensions.has('8BITMIME')) command += ' BODY=8BITMIME';
+  if (utf8) command += ' SMTPUTF8';
+  if (extensions.has('DSN')) {
+    if (transaction.ret !== undefined) command += ` RET=${transaction.ret}`;
+    if (transaction.envid !== undefined) command += ` ENVID=${transaction.envid}`;
+  }
+  return command;
+}
+
+function rcptCommand(
+  recipient: Recipient | undefined,
+  extensions: ReadonlyMap<string, string>,
+): string {
+  const address = recipient?.address ?? '';
+  const shown = extensions.has('SMTPUTF8') ? address : (toAscii(address) ?? address);
+  let command = `RCPT TO:<${shown}>`;
+  if (extensions.has('DSN')) {
+    if (recipient?.notify !== undefined) command += ` NOTIFY=${recipient.notify}`;
+    if (recipient?.orcpt !== undefined) command += ` ORCPT=${recipient.orcpt}`;
+  }
+  return command;
+}
+
+/** What this program itself has to say against a recipient before anything is sent. */
+function unfit(
+  transaction: Transaction,
+  recipient: Recipient,
+  extensions: ReadonlyMap<string, string>,
+): Answer | undefined {
+  const { sender, size } = transaction;
+  if (sender !== '' && !isMailbox(sender)) {
+    return own('mail', 553, '5.1.7', 'the sender is no address that can be sent');
+  }
+  if (!isMailbox(recipient.address)) {
+    return own('rcpt', 553, '5.1.3', 'the recipient is no address that can be sent');
+  }
+  if (!extensions.has('SMTPUTF8')) {
+    // RFC 6531 section 3.2: the domain has an ASCII form, a local part has none.
+    const stuck = [sender, recipient.address].some((address) => toAscii(address) === undefined);
+    if (stuck) {
+      return own(
+        'rcpt',
+        553,
+        '5.6.7',
+        'the address needs SMTPUTF8, which the relay does not offer',
+      );
+    }
+  }
+  // RFC 1870 section 6.1: 0 or nothing means that the relay names no limit.
+  const limit = Number(extensions.get('SIZE') ?? 0);
+  if (size !== undefined && limit > 0 && size > limit) {
+    return own('mail', 552, '5.3.4', `the message has ${size} octets, the relay takes ${limit}`);
+  }
+  return undefined;
+}
+
+function own(stage: Stage, code: number, enhanced: string, text: string): Answer {
+  const reply: Reply = { code, enhanced, lines: [`${enhanced} picorelay: ${text}`] };
+  return { stage, event: { kind: 'reply', reply } };
+}
+
+function needsUtf8(envelope: {
+  readonly sender: string;
+  readonly recipients: readonly Recipient[];
+}): boolean {
+  const addresses = [envelope.sender, ...envelope.recipients.map(({ address }) => address)];
+  return addresses.some((address) => !isAscii(address));
+}
+
+/** The address with its domain in A-labels (RFC 5890); undefined when its local part is not ASCII. */
+function toAscii(address: string): string | undefined {
+  if (isAscii(address)) return address;
+  const at = address.lastIndexOf('@');
+  const local = address.slice(0, at);
+  const domain = domainToASCII(address.slice(at + 1));
+  return isAscii(local) && domain !== '' ? `${local}@${domain}` : undefined;
+}
+
+function isAscii(text: string): boolean {
+  return !/[^\x00-\x7f]/.test(text);
+}
+
+function isReply(event: DialogueEvent, test: (reply: Reply) => boolean): boolean {
+  return event.kind === 'reply' && test(event.reply);
+}
+
+function indexesOf(answers: readonly (Answer | undefined)[]): number[] {
+  return answers.flatMap((answer, index) => (answer === undefined ? [index] : []));
+}
+
+function complete(answers: readonly (Answer | undefined)[]): readonly Answer[] {
+  const none: Answer = { stage: 'rset', event: { kind: 'closed', reason: 'no answer' } };
+  return answers.map((answer) => answer ?? none);
+}
