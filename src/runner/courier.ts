@@ -1,0 +1,383 @@
+/**
+ * Takes entries to the relay: opens sessions, several at a time, groups the recipients of a message into
+ * transactions, and settles each entry by the verdict on its answer. Relays are tried in their order; the next one
+ * is tried for site trouble only.
+ *
+ * It never decides what an answer means (queue/sorting.ts) nor when to try again (queue/schedule.ts).
+ */
+import { type Control, ControlError } from '../control/control.ts';
+import { formatRelay } from '../control/relay-url.ts';
+import type { Log } from '../log/log.ts';
+import type { Answer, DialogueEvent } from '../mail/outcome.ts';
+import { sortAnswer } from '../queue/sorting.ts';
+import { SessionError } from '../relay/connect.ts';
+import { Session } from '../relay/session.ts';
+import { BadBlock } from '../spool/block.ts';
+import type { StoredMessage } from '../spool/message.ts';
+import { prefixOf } from '../spool/name.ts';
+import type { Claim, Entry, Spool } from '../spool/spool.ts';
+import { readSettings, type Settings } from './settings.ts';
+import {
+  describe,
+  type Parcel,
+  Settlement,
+  type Tally,
+  type Trouble,
+  type World,
+} from './settlement.ts';
+
+/** All mail goes one way for now; a route by domain or sender comes with a control file of its own. */
+const ROUTE = 'default';
+
+/** So many sessions in a row that end within a transaction are the relay's trouble, not the mails'. */
+const DEATHS_LIMIT = 3;
+
+/** A message with the parcels that one transaction takes; it is closed when all are settled. */
+interface Shipment {
+  readonly message: StoredMessage;
+  readonly parcels: readonly Parcel[];
+}
+
+/** One delivery: what is to be done, by all connections together. */
+interface Delivery {
+  readonly settings: Settings;
+  readonly entries: readonly Entry[];
+  /** How many of the entries have been taken. */
+  taken: number;
+  /** Shipments that need another transaction: split, or for the next relay. */
+  readonly again: Shipment[];
+  readonly stop: () => boolean;
+  readonly settlement: Settlement;
+  /** Connections that work, and those of them that have a session. */
+  workers: number;
+  sessions: number;
+}
+
+export class Courier {
+  readonly #spool: Spool;
+  readonly #control: Control;
+  readonly #log: Log;
+  readonly #world: World;
+  /** Open sessions that nobody uses. */
+  #idle: Session[] = [];
+  /** Relays that had site trouble in this delivery, and the last of it. */
+  readonly #failed = new Map<string, Trouble>();
+  /** Sessions that ended within a transaction since the last one that was answered. */
+  readonly #dead = new Set<Session>();
+  #trouble: Trouble | undefined;
+
+  constructor(spool: Spool, control: Control, log: Log, world: World) {
+    this.#spool = spool;
+    this.#control = control;
+    this.#log = log;
+    this.#world = world;
+  }
+
+  /** Whether a session is open that another message could use. */
+  get connected(): boolean {
+    return this.#idle.some((session) => session.usable);
+  }
+
+  /** Why the route is paused, one line; undefined when it is not. */
+  get trouble(): string | undefined {
+    const trouble = this.#trouble;
+    return trouble && `${trouble.relay}: ${trouble.stage}: ${describe(trouble.event).join(' ')}`;
+  }
+
+  /**
+   * One attempt at each of these entries.
+   * @param stop asked before each message: true ends the delivery early, nothing is lost
+   */
+  async deliver(entries: readonly Entry[], stop: () => boolean): Promise<Tally> {
+    const settlement = new Settlement(this.#spool, this.#log, this.#world);
+    this.#trouble = undefined;
+    this.#failed.clear();
+    const settings = this.#settings();
+    let rest = entries;
+    if (settings !== undefined) {
+      const delivery: Delivery = {
+        settings,
+        entries,
+        taken: 0,
+        again: [],
+        stop,
+        settlement,
+        workers: 0,
+        sessions: 0,
+      };
+      await this.#work(delivery);
+      for (const { message, parcels } of delivery.again) {
+        settlement.release(parcels.map(({ claim }) => claim));
+        message.close();
+      }
+      rest = entries.slice(delivery.taken);
+    }
+    if (this.#trouble !== undefined) {
+      settlement.postpone(rest, this.#trouble, settings?.lifetime);
+    }
+    return settlement.tally;
+  }
+
+  /** Ends all sessions. */
+  async close(): Promise<void> {
+    const sessions = this.#idle;
+    this.#idle = [];
+    await Promise.all(sessions.map((session) => session.close()));
+  }
+
+  #settings(): Settings | undefined {
+    try {
+      return readSettings(this.#control);
+    } catch (error) {
+      if (!(error instanceof ControlError)) throw error;
+      const event: DialogueEvent = { kind: 'closed', reason: error.message };
+      this.#pause({ stage: 'config', event, relay: 'none' });
+      return undefined;
+    }
+  }
+
+  /**
+   * One connection's share of the delivery. The first one opens the others, each of them two more,
+   * while there is enough to do: a relay that is back after an outage is not overrun.
+   */
+  async #work(delivery: Delivery): Promise<void> {
+    const { settings } = delivery;
+    const helpers: Promise<void>[] = [];
+    const inFlight = new Set<Promise<void>>();
+    let session: Session | undefined;
+    let sent = 0;
+    delivery.workers++;
+    try {
+      while (!delivery.stop() && this.#trouble === undefined && hasWork(delivery, inFlight)) {
+        if (session === undefined || !this.#fit(session, sent, settings)) {
+          if (inFlight.size > 0) {
+            // Their answers may leave nothing to open a connection for.
+            await Promise.all(inFlight);
+            continue;
+          }
+          if (session !== undefined) delivery.sessions--;
+          await session?.close();
+          session = undefined;
+          session = await this.#open(delivery);
+          if (session === undefined) break;
+          delivery.sessions++;
+          sent = 0;
+          for (let more = this.#helpersFor(delivery, session); more > 0; more--) {
+            helpers.push(this.#work(delivery));
+          }
+        }
+        const shipment = this.#nextShipment(delivery, session);
+        if (shipment === undefined) {
+          // Somebody's answer may still bring another transaction.
+          if (inFlight.size > 0) await Promise.race(inFlight);
+          continue;
+        }
+        sent++;
+        const offered = this.#offer(delivery, session, shipment).finally(() => {
+          inFlight.delete(offered);
+        });
+        inFlight.add(offered);
+        if (inFlight.size >= session.depth(settings.messagesInFlight)) await Promise.race(inFlight);
+      }
+    } finally {
+      await Promise.all(inFlight);
+      delivery.workers--;
+      if (session !== undefined) {
+        delivery.sessions--;
+        this.#idle.push(session);
+      }
+      await Promise.all(helpers);
+    }
+  }
+
+  #fit(session: Session, sent: number, settings: Settings): boolean {
+    const failed = this.#failed.has(formatRelay(session.relay));
+    const most = Math.min(settings.connectionMessages, session.limits.messages);
+    return session.usable && !failed && sent < most;
+  }
+
+  /** How many more connections are worth their while. */
+  #helpersFor(delivery: Delivery, session: Session): number {
+    const { settings, entries, taken, workers } = delivery;
+    const each = 2 * session.depth(settings.messagesInFlight);
+    const useful = Math.floor((entries.length - taken) / each);
+    return Math.max(0, Math.min(2, settings.connections - workers, useful - workers));
+  }
+
+  /** A session for the next transactions, or undefined when none is to be had now. */
+  async #open(delivery: Delivery): Promise<Session | undefined> {
+    for (let idle = this.#idle.shift(); idle !== undefined; idle = this.#idle.shift()) {
+      if (this.#fit(idle, 0, delivery.settings)) return idle;
+      await idle.close();
+    }
+    for (const relay of delivery.settings.relays) {
+      const name = formatRelay(relay);
+      if (this.#failed.has(name)) continue;
+      try {
+        const session = await Session.open({
+          ...delivery.settings.sessionWith(relay),
+          onLine: this.#world.onLine,
+        });
+        this.#resume(name);
+        return session;
+      } catch (error) {
+        if (!(error instanceof SessionError)) throw error;
+        // A relay that serves others of our connections has enough of them.
+        if (delivery.sessions > 0) return undefined;
+        this.#failed.set(name, { stage: error.stage, event: error.event, relay: name });
+      }
+    }
+    const last = [...this.#failed.values()].at(-1);
+    if (last === undefined) throw new Error('no relay was tried');
+    this.#pause(last);
+    return undefined;
+  }
+
+  /** The next message with those of its recipients that one transaction takes, claimed. */
+  #nextShipment(delivery: Delivery, session: Session): Shipment | undefined {
+    const waiting = delivery.again.shift();
+    if (waiting !== undefined) return waiting;
+    while (delivery.taken < delivery.entries.length) {
+      const limit = Math.min(delivery.settings.transactionRecipients, session.limits.recipients);
+      const shipment = this.#load(this.#nextGroup(delivery, limit), delivery.settlement);
+      if (shipment !== undefined) return shipment;
+    }
+    return undefined;
+  }
+
+  /** Entries of one submission, which stand beside each other in the listing. */
+  #nextGroup(delivery: Delivery, limit: number): readonly Entry[] {
+    const { entries } = delivery;
+    const from = delivery.taken;
+    const first = entries[from];
+    const prefix = prefixOf(first?.base ?? '');
+    let to = from + 1;
+    while (to - from < limit) {
+      const entry = entries[to];
+      if (first === undefined || entry === undefined || prefixOf(entry.base) !== prefix) break;
+      // A name proves nothing: files that somebody dropped in may share a date and a pid.
+      if (!this.#spool.shareFile(first, entry)) break;
+      to++;
+    }
+    delivery.taken = to;
+    return entries.slice(from, to);
+  }
+
+  /** Claims the entries and opens their message; undefined when nothing of it can be sent. */
+  #load(group: readonly Entry[], settlement: Settlement): Shipment | undefined {
+    const claims: Claim[] = [];
+    for (const entry of group) {
+      const claim = this.#spool.claim(entry, this.#world.now());
+      if (claim === undefined) settlement.tally.left++;
+      else claims.push(claim);
+    }
+    const [first] = claims;
+    if (first === undefined) return undefined;
+    let message: StoredMessage;
+    try {
+      message = this.#spool.open(first);
+    } catch (error) {
+      if (error instanceof BadBlock) settlement.condemn(claims, error.message);
+      else settlement.giveBack(claims, error);
+      return undefined;
+    }
+    const parcels: Parcel[] = [];
+    for (const claim of claims) {
+      try {
+        const recipient = message.recipientOf(claim.base);
+        parcels.push({ claim, recipient });
+        if (claim.from.kind === 'new') settlement.accepted(claim, message, recipient);
+      } catch (error) {
+        if (!(error instanceof BadBlock)) throw error;
+        settlement.condemn([claim], error.message);
+      }
+    }
+    if (parcels.length > 0) return { message, parcels };
+    message.close();
+    return undefined;
+  }
+
+  /** One transaction, and what its answers mean for each recipient. */
+  async #offer(delivery: Delivery, session: Session, shipment: Shipment): Promise<void> {
+    const { message, parcels } = shipment;
+    const { settlement } = delivery;
+    const relay = formatRelay(session.relay);
+    let answers: readonly Answer[];
+    try {
+      answers = await session.send({
+        sender: message.sender,
+        recipients: parcels.map(({ recipient }) => recipient),
+        ...message.dsn,
+        size: message.size,
+        eightBit: message.body === '8BITMIME',
+        pieces: () => message.pieces(),
+      });
+    } catch (error) {
+      const claims = parcels.map(({ claim }) => claim);
+      settlement.giveBack(claims, error);
+      message.close();
+      return;
+    }
+    const othersAccepted = answers.some(({ stage }) => stage === 'dot');
+    const next: Parcel[] = [];
+    for (const [index, parcel] of parcels.entries()) {
+      const answer = answers[index];
+      if (answer === undefined) throw new Error('a transaction left a recipient without an answer');
+      const verdict = sortAnswer(answer, { othersAccepted });
+      if (verdict.action === 'again') {
+        next.push(parcel);
+      } else if (verdict.action === 'defer' && verdict.scope === 'site') {
+        // Nothing is wrong with the mail: the next relay gets it, or it is released.
+        this.#failed.set(relay, { ...answer, relay });
+        next.push(parcel);
+      } else {
+        try {
+          settlement.settle(delivery.settings, relay, message, parcel, answer, verdict);
+        } catch (error) {
+          settlement.notSettled(parcel.claim, verdict, error);
+        }
+      }
+    }
+    this.#countDeaths(session, answers);
+    if (next.length > 0) delivery.again.push({ message, parcels: next });
+    else message.close();
+  }
+
+  #countDeaths(session: Session, answers: readonly Answer[]): void {
+    const died = answers.find(({ event }) => event.kind !== 'reply');
+    if (died === undefined) {
+      this.#dead.clear();
+      return;
+    }
+    this.#dead.add(session);
+    if (this.#dead.size < DEATHS_LIMIT) return;
+    this.#dead.clear();
+    this.#pause({ ...died, relay: formatRelay(session.relay) });
+  }
+
+  #pause(trouble: Trouble): void {
+    this.#trouble = trouble;
+    const { stage, relay } = trouble;
+    const lines = describe(trouble.event);
+    const before = this.#spool.routeTrouble(ROUTE);
+    if (before === undefined) this.#log.paused(ROUTE, relay, stage, lines.join(' '));
+    const time = before?.time ?? this.#world.now();
+    this.#spool.pauseRoute(ROUTE, { time, outcome: 'paused', stage, relay, lines });
+  }
+
+  #resume(relay: string): void {
+    const before = this.#spool.routeTrouble(ROUTE);
+    if (before === undefined) return;
+    this.#spool.resumeRoute(ROUTE);
+    this.#log.resumed(
+      ROUTE,
+      relay,
+      Math.max(0, Math.round((this.#world.now() - before.time) / 1000)),
+    );
+  }
+}
+
+/** Whether there is something to send, or an answer under way that may bring it. */
+function hasWork(delivery: Delivery, inFlight: ReadonlySet<unknown>): boolean {
+  return delivery.again.length > 0 || delivery.taken < delivery.entries.length || inFlight.size > 0;
+}

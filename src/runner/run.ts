@@ -1,0 +1,189 @@
+/**
+ * The retry runner: one per spool, by lock. It puts right what others left, offers what is due to the
+ * relay, waits a moment for new arrivals, and ends. Started in the background by a submission, by
+ * cron, or by hand.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Control, ControlError } from '../control/control.ts';
+import type { Log } from '../log/log.ts';
+import { mayRelay } from '../queue/schedule.ts';
+import { hasCode } from '../spool/disk.ts';
+import type { Entry, Spool } from '../spool/spool.ts';
+import type { Courier } from './courier.ts';
+import { type Lock, takeLock } from './lock.ts';
+import type { Tally, World } from './settlement.ts';
+import { listenForWake, type WakeListener, wakeRunner } from './wake.ts';
+
+/**
+ * `background`: a submission started it, to offer what is new. `cron`: what is due. `now`: all that
+ * waits, due or not, in or out of a window.
+ */
+export type RunMode = 'background' | 'cron' | 'now';
+
+export interface RunReport extends Readonly<Tally> {
+  /** `busy`: another runner has the lock. `none`: there is no spool yet. */
+  readonly kind: 'ran' | 'busy' | 'none';
+  /** Why the route is paused, one line. */
+  readonly trouble: string | undefined;
+}
+
+/** A starting runner that finds the lock taken looks again this often, so many times. */
+const LOCK_LOOKS = 60;
+const LOCK_PAUSE = 50;
+
+/** The record of this process is refreshed this often (milliseconds). */
+const TOUCH = 60_000;
+
+/**
+ * Runs the queue once, and on while there are new arrivals.
+ * @throws LayoutError for a spool of another layout; a system call's error where the spool cannot be read
+ */
+export async function runQueue(
+  spool: Spool,
+  control: Control,
+  log: Log,
+  world: World,
+  mode: RunMode,
+): Promise<RunReport> {
+  const idle = { relayed: 0, deferred: 0, refused: 0, left: 0, trouble: undefined };
+  try {
+    spool.checkLayout();
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return { ...idle, kind: 'none' };
+    throw error;
+  }
+  const lock = await takeLockPatiently(spool, mode);
+  if (lock === undefined) return { ...idle, kind: 'busy' };
+  const runner = new Runner(spool, control, log, world, lock);
+  const touch = setInterval(() => spool.touch(world.now()), TOUCH);
+  try {
+    return await runner.run(mode);
+  } finally {
+    clearInterval(touch);
+    await runner.end();
+    spool.leave();
+    await lock.release();
+  }
+}
+
+/**
+ * A runner in the background finds the lock taken when another one is about to end: that one may have
+ * listed for the last time before our mail was there. So it waits until the other reads wake-ups again
+ * or is gone.
+ */
+async function takeLockPatiently(spool: Spool, mode: RunMode): Promise<Lock | undefined> {
+  for (let looks = 0; ; looks++) {
+    const lock = await takeLock(spool);
+    if (lock !== undefined || mode === 'cron') return lock;
+    if (wakeRunner(spool.folder) || looks >= LOCK_LOOKS) return undefined;
+    await sleep(LOCK_PAUSE);
+  }
+}
+
+class Runner {
+  readonly #spool: Spool;
+  readonly #control: Control;
+  readonly #log: Log;
+  readonly #world: World;
+  readonly #lock: Lock;
+  readonly #total: Tally = { relayed: 0, deferred: 0, refused: 0, left: 0 };
+  #listener: WakeListener | undefined;
+  #courier: Courier | undefined;
+
+  constructor(spool: Spool, control: Control, log: Log, world: World, lock: Lock) {
+    this.#spool = spool;
+    this.#control = control;
+    this.#log = log;
+    this.#world = world;
+    this.#lock = lock;
+  }
+
+  async run(mode: RunMode): Promise<RunReport> {
+    let wanted = mode;
+    do {
+      // Before the listing: who finds no reader after this finds its mail listed below.
+      this.#listener ??= await listenForWake(this.#spool.folder);
+      await this.#pass(wanted);
+      wanted = 'background';
+      // A tick that had nothing to do ends at once; a submission is rarely alone.
+      const linger = mode === 'background' || this.#courier?.connected ? this.#linger() : 0;
+      while (!this.#stopped() && (await this.#listener?.wait(linger, this.#world.stop))) {
+        await this.#pass(wanted);
+      }
+      await this.#listener?.close();
+      this.#listener = undefined;
+      // Who wrote a wake-up before the FIFO was closed has committed before, so this sees it.
+    } while (!this.#stopped() && this.#spool.list().entries.some(isNew));
+    return { ...this.#total, kind: 'ran', trouble: this.#courier?.trouble };
+  }
+
+  async end(): Promise<void> {
+    await this.#listener?.close();
+    await this.#courier?.close();
+  }
+
+  async #pass(mode: RunMode): Promise<void> {
+    const now = this.#world.now();
+    const swept = this.#spool.sweep(now);
+    for (const base of swept.takenBack) this.#log.interrupted(base);
+    for (const { name, reason } of swept.corrupt) this.#log.corrupt(name, reason);
+    for (const fault of swept.faults) this.#log.fault(fault);
+    const due = this.#spool.list().entries.filter((entry) => isDue(entry, mode, now));
+    if (due.length === 0) return;
+    if (mode !== 'now' && !this.#inWindow(now)) return;
+    // Loaded only when there is something to send: most ticks of cron find nothing.
+    this.#courier ??= await this.#hireCourier();
+    const tally = await this.#courier.deliver(due, () => this.#stopped());
+    this.#spool.sync();
+    this.#total.relayed += tally.relayed;
+    this.#total.deferred += tally.deferred;
+    this.#total.refused += tally.refused;
+    this.#total.left += tally.left;
+  }
+
+  async #hireCourier(): Promise<Courier> {
+    const { Courier } = await import('./courier.ts');
+    return new Courier(this.#spool, this.#control, this.#log, this.#world);
+  }
+
+  #stopped(): boolean {
+    return this.#lock.lost || this.#world.stop.aborted;
+  }
+
+  #inWindow(now: number): boolean {
+    try {
+      const plan = this.#control.get('retry');
+      if (plan.windows.length === 0) return true;
+      const lastRun = this.#spool.lastRun;
+      const open = mayRelay(plan, {
+        now: new Date(now),
+        lastRun: lastRun === undefined ? undefined : new Date(lastRun),
+      });
+      if (open) this.#spool.noteRun(now);
+      return open;
+    } catch (error) {
+      // The courier reads the same file and says what is wrong with it.
+      if (error instanceof ControlError || error instanceof RangeError) return true;
+      throw error;
+    }
+  }
+
+  /** Milliseconds. */
+  #linger(): number {
+    try {
+      return this.#control.get('linger') * 1000;
+    } catch (error) {
+      if (error instanceof ControlError) return 0;
+      throw error;
+    }
+  }
+}
+
+function isNew({ state }: Entry): boolean {
+  return state.kind === 'new';
+}
+
+function isDue({ state }: Entry, mode: RunMode, now: number): boolean {
+  if (state.kind === 'new') return true;
+  return state.kind === 'waiting' && (mode === 'now' || state.due <= now);
+}

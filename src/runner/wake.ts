@@ -1,0 +1,90 @@
+/**
+ * How a submission reaches a runner without starting a process each time: a FIFO in the spool, qmail's
+ * way. The submission commits first, then writes a byte without blocking. Where a runner reads, it
+ * wakes; where nobody does (ENXIO), one is started.
+ *
+ * The runner opens the FIFO before it lists and closes it before its last listing, so that one of the
+ * two always sees the other.
+ */
+import fs from 'node:fs';
+import { join } from 'node:path';
+import { hasCode, pokeFifo } from '../spool/disk.ts';
+
+const NAME = 'wake';
+
+/** Wakes the runner that lives on this spool; false when none does. */
+export function wakeRunner(folder: string): boolean {
+  return pokeFifo(join(folder, NAME));
+}
+
+export interface WakeListener {
+  /** Waits for a wake-up; false when none came within the time or before the stop. */
+  wait(milliseconds: number, stop: AbortSignal): Promise<boolean>;
+  close(): Promise<void>;
+}
+
+/** Begins to listen; the FIFO is made when missing. Undefined where it cannot be made. */
+export async function listenForWake(folder: string): Promise<WakeListener | undefined> {
+  const path = join(folder, NAME);
+  // Loaded here: a submission only writes.
+  const { Socket } = await import('node:net');
+  let fd: number;
+  try {
+    if (!fs.existsSync(path)) await makeFifo(path);
+    // Opened for writing too, so that it never ends when the last writer goes.
+    fd = fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_NONBLOCK | fs.constants.O_NOFOLLOW);
+  } catch {
+    // Without a FIFO each submission starts a runner, which finds the lock taken: slower, not wrong.
+    return undefined;
+  }
+  if (!fs.fstatSync(fd).isFIFO()) {
+    fs.closeSync(fd);
+    return undefined;
+  }
+  const fifo = new Socket({ fd, readable: true, writable: false });
+  let woken = false;
+  let notify: (() => void) | undefined;
+  fifo.on('data', () => {
+    woken = true;
+    notify?.();
+  });
+  fifo.on('error', () => notify?.());
+  return {
+    wait: async (milliseconds, stop) => {
+      if (!woken && milliseconds > 0 && !stop.aborted) {
+        await new Promise<void>((resolve) => {
+          const timer = setTimeout(resolve, milliseconds);
+          notify = () => {
+            clearTimeout(timer);
+            resolve();
+          };
+          stop.addEventListener('abort', notify, { once: true });
+        });
+        if (notify !== undefined) stop.removeEventListener('abort', notify);
+        notify = undefined;
+      }
+      const was = woken;
+      woken = false;
+      return was;
+    },
+    close: async () => {
+      // After an error it has closed itself.
+      if (fifo.closed) return;
+      await new Promise<void>((resolve) => {
+        fifo.once('close', () => resolve());
+        fifo.destroy();
+      });
+    },
+  };
+}
+
+/** Node cannot make a FIFO. */
+async function makeFifo(path: string): Promise<void> {
+  const { execFile } = await import('node:child_process');
+  await new Promise<void>((resolve, reject) => {
+    execFile('mkfifo', ['-m', '600', path], (error) => {
+      if (error === null || hasCode(error, 'EEXIST') || fs.existsSync(path)) resolve();
+      else reject(error);
+    });
+  });
+}
