@@ -1,0 +1,104 @@
+/**
+ * picorelay-send: one attempt at the entries named, like PicoQmail's minismtpsend. Names are base
+ * names, file names or paths of entries; due or not, in or out of a window.
+ *
+ * Exit: 0 all relayed, 66 no such entry, 69 one was refused, 75 one waits.
+ */
+import { basename } from 'node:path';
+import { parseArgs } from 'node:util';
+import { openControl } from '../src/control/control.ts';
+import { Courier } from '../src/runner/courier.ts';
+import { type OpenRunner, openRunner, stopOnSignals } from '../src/runner/open.ts';
+import { parseName } from '../src/spool/name.ts';
+import type { Entry, Spool } from '../src/spool/spool.ts';
+
+const USAGE = `usage: picorelay-send [-v] [--quiet] FILE...
+Makes one attempt at each of these entries, due or not.
+  -v       shows the dialogue with the relay; secrets are masked
+  --quiet  prints nothing but trouble
+`;
+
+// Whoever reads this has seen enough: `picorelay-send … | head`.
+process.stdout.on('error', () => process.exit());
+process.exitCode = await main();
+
+async function main(): Promise<number> {
+  let quiet: boolean;
+  let verbose: boolean;
+  let names: readonly string[];
+  try {
+    const { values, positionals } = parseArgs({
+      allowPositionals: true,
+      options: {
+        verbose: { type: 'boolean', short: 'v', default: false },
+        quiet: { type: 'boolean', default: false },
+        help: { type: 'boolean', short: 'h', default: false },
+      },
+    });
+    if (values.help) {
+      process.stdout.write(USAGE);
+      return 0;
+    }
+    quiet = values.quiet;
+    verbose = values.verbose;
+    names = positionals;
+    if (names.length === 0) throw new Error('no entry named');
+  } catch (error) {
+    say(`${error instanceof Error ? error.message : String(error)}; see picorelay-send --help`);
+    return 64;
+  }
+  const control = openControl(process.env['PICORELAY_CONTROL'] ?? '/etc/picorelay');
+  let runner: OpenRunner;
+  try {
+    runner = openRunner(control, process.pid, {
+      now: Date.now,
+      random: Math.random,
+      stop: stopOnSignals(),
+      stderr: (text) => process.stderr.write(text),
+      ...(quiet ? {} : { onEvent: (brief: string) => process.stdout.write(`${brief}\n`) }),
+      ...(verbose
+        ? { onLine: (side: 'C' | 'S', line: string) => process.stderr.write(`${side}: ${line}\n`) }
+        : {}),
+    });
+  } catch (error) {
+    say(error instanceof Error ? error.message : String(error));
+    return 75;
+  }
+  const courier = new Courier(runner.spool, control, runner.log, runner.world);
+  try {
+    runner.spool.checkLayout();
+    runner.spool.sweep(Date.now());
+    const { entries, unknown } = lookUp(runner.spool, names);
+    const tally = await courier.deliver(entries, () => runner.world.stop.aborted);
+    for (const name of unknown)
+      say(`${JSON.stringify(name)} is no entry of ${runner.spool.folder}/spool`);
+    if (courier.trouble !== undefined) say(`paused: ${courier.trouble}`);
+    if (tally.refused > 0) return 69;
+    if (tally.deferred + tally.left > 0 || courier.trouble !== undefined) return 75;
+    return unknown.length > 0 ? 66 : 0;
+  } catch (error) {
+    say(error instanceof Error ? error.message : String(error));
+    return 75;
+  } finally {
+    await courier.close();
+    runner.spool.leave();
+    await runner.close();
+  }
+}
+
+/** The entries of these names, whatever state their names say they had. */
+function lookUp(spool: Spool, names: readonly string[]): { entries: Entry[]; unknown: string[] } {
+  const wanted = new Map<string, string>();
+  const unknown: string[] = [];
+  for (const name of names) {
+    const parsed = parseName(basename(name));
+    if (parsed.kind === 'entry') wanted.set(parsed.base, name);
+    else unknown.push(name);
+  }
+  const entries = spool.list().entries.filter(({ base }) => wanted.delete(base));
+  return { entries, unknown: [...unknown, ...wanted.values()] };
+}
+
+function say(text: string): void {
+  process.stderr.write(`picorelay-send: ${text}\n`);
+}

@@ -1,0 +1,205 @@
+/**
+ * sendmail (also mailq, newaliases, send-mail, rmail): takes a message on standard input and queues it
+ * for its recipients. Exit 0: every recipient is on disk. Any other status: none is queued.
+ *
+ * Reads the control folder, writes only into the spool. Everything it is given is hostile.
+ */
+import fs from 'node:fs';
+import { basename } from 'node:path';
+import { type Control, ControlError, openControl } from '../src/control/control.ts';
+import { HeaderTooLong } from '../src/mail/header.ts';
+import { handOff } from '../src/runner/handoff.ts';
+import { type Delivery, parseInvocation, type SmtpService } from '../src/sendmail/arguments.ts';
+import { type Caller, Rejected, submit } from '../src/sendmail/submit.ts';
+import { becomeOwner } from '../src/spool/become.ts';
+import { readPieces } from '../src/spool/input.ts';
+import { Spool } from '../src/spool/spool.ts';
+
+/** The statuses of sysexits.h that a caller of sendmail knows how to read. */
+const EX = {
+  ok: 0,
+  usage: 64,
+  dataError: 65,
+  software: 70,
+  ioError: 74,
+  temporary: 75,
+  noPermission: 77,
+  config: 78,
+} as const;
+
+const program = basename(process.argv[1] ?? 'sendmail');
+
+process.exitCode = await main();
+
+async function main(): Promise<number> {
+  const invocation = parseInvocation(program, process.argv.slice(2));
+  switch (invocation.mode) {
+    case 'refuse':
+      say(invocation.problem);
+      return EX.usage;
+    case 'nothing':
+      return EX.ok;
+    case 'list': {
+      const { printQueue } = await import('../src/admin/list.ts');
+      try {
+        const spool = new Spool(openControl(controlFolder()).get('spooldir'), process.pid);
+        fs.writeSync(1, printQueue(spool, Date.now()));
+        return EX.ok;
+      } catch (error) {
+        say(error instanceof Error ? error.message : String(error));
+        return statusOf(error);
+      }
+    }
+    case 'deliver':
+      return deliver(invocation);
+    case 'smtp':
+      return serve(invocation);
+    default:
+      say(
+        `-b and -q modes other than -bm, -bs, -bp and -bi are not there yet: use "picorelay run"`,
+      );
+      return EX.usage;
+  }
+}
+
+function deliver(delivery: Delivery): number {
+  const control = openControl(controlFolder());
+  let folder = '';
+  let bases: readonly string[];
+  try {
+    const submitted = submit(
+      delivery,
+      readPieces(0),
+      control,
+      (path) => {
+        folder = path;
+        return openSpool(path);
+      },
+      whoCalls()(),
+    );
+    for (const warning of submitted.warnings) say(warning);
+    bases = submitted.bases;
+  } catch (error) {
+    say(`${error instanceof Error ? error.message : String(error)}; nothing was queued`);
+    return statusOf(error);
+  }
+  offer(bases, folder, delivery, control);
+  return EX.ok;
+}
+
+/** -bs: SMTP on standard input and output. */
+async function serve(service: SmtpService): Promise<number> {
+  const { serveSession } = await import('../src/sendmail/session.ts');
+  const control = openControl(controlFolder());
+  return serveSession(service, {
+    control,
+    input: readPieces(0),
+    write: answer,
+    openSpool,
+    caller: whoCalls(),
+    queued: (bases, folder) => offer(bases, folder, service, control),
+    warn: say,
+  });
+}
+
+function openSpool(folder: string): Spool {
+  becomeOwner(folder);
+  return new Spool(folder, process.pid);
+}
+
+/** Who calls is asked before this process becomes the spool's owner; the time is that of each call. */
+function whoCalls(): () => Caller {
+  const uid = process.getuid?.() ?? 0;
+  const login = loginName();
+  const hostName = process.getBuiltinModule('node:os').hostname();
+  return () => ({
+    login,
+    origin: {
+      uid,
+      pid: process.pid,
+      time: Math.round((performance.timeOrigin + performance.now()) * 1000),
+      program: 'sendmail',
+    },
+    zoneMinutes: -new Date().getTimezoneOffset(),
+    hostName,
+  });
+}
+
+/** Has queued mail sent. Never throws: whatever is wrong with starting the runner, cron finds it. */
+function offer(
+  bases: readonly string[],
+  spoolFolder: string,
+  { immediate, verbose }: Pick<Delivery, 'immediate' | 'verbose'>,
+  control: Control,
+): void {
+  try {
+    const trouble = handOff({
+      immediate: immediate ?? control.get('immediate'),
+      verbose,
+      spoolFolder,
+      bases,
+      node: process.execPath,
+      bin: import.meta.dirname,
+      environment: runnerEnvironment(),
+    });
+    if (trouble !== undefined) say(trouble);
+  } catch (error) {
+    say(
+      `queued, but not offered at once: ${error instanceof Error ? error.message : String(error)}`,
+    );
+  }
+}
+
+function statusOf(error: unknown): number {
+  if (error instanceof Rejected) return error.status;
+  if (error instanceof HeaderTooLong) return EX.dataError;
+  if (error instanceof ControlError) return EX.config;
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  switch (code) {
+    case 'EACCES':
+    case 'EPERM':
+      return EX.noPermission;
+    case 'EIO':
+      return EX.ioError;
+    case undefined:
+      return EX.software;
+    default:
+      // Disk full, too many files, read-only file system: try again later.
+      return EX.temporary;
+  }
+}
+
+function controlFolder(): string {
+  return process.env['PICORELAY_CONTROL'] ?? '/etc/picorelay';
+}
+
+/** The runner gets nothing of the caller's environment that it has no use for. */
+function runnerEnvironment(): Record<string, string> {
+  const environment: Record<string, string> = { PATH: '/usr/local/bin:/usr/bin:/bin' };
+  for (const name of ['PICORELAY_CONTROL', 'TZ', 'HOME']) {
+    const value = process.env[name];
+    if (value !== undefined) environment[name] = value;
+  }
+  return environment;
+}
+
+function loginName(): string {
+  try {
+    return process.getBuiltinModule('node:os').userInfo().username;
+  } catch {
+    // A user id without a name, as in containers.
+    return `uid${process.getuid?.() ?? 0}`;
+  }
+}
+
+function say(text: string): void {
+  fs.writeSync(2, `${program}: ${text}\n`);
+}
+
+/** How many octets standard output took: a pipe that is nearly full takes a part. */
+function answer(bytes: Uint8Array): number {
+  return (
+    // All that is said to an SMTP client goes through here.
+    fs.writeSync(1, bytes)
+  );
+}

@@ -1,0 +1,94 @@
+/** The queue for people: one line an entry, oldest first. */
+
+import { hasCode } from '../spool/disk.ts';
+import { parseBase, showPart } from '../spool/name.ts';
+import type { Entry, Spool } from '../spool/spool.ts';
+
+/** What `picorelay list --json` prints for an entry. */
+export interface ListedEntry {
+  readonly id: string;
+  readonly state: 'new' | 'sending' | 'waiting' | 'held' | 'undelivered';
+  readonly sender: string;
+  readonly recipient: string;
+  /** ISO 8601. */
+  readonly accepted: string;
+  readonly attempts: number;
+  /** When it is tried next, ISO 8601; absent when only the admin moves it. */
+  readonly next?: string;
+}
+
+/** The queue as text, with a last line that counts. */
+export function printQueue(spool: Spool, now: number): string {
+  const { entries, undelivered } = listQueue(spool);
+  const lines = entries.map((entry) => printEntry(entry, now));
+  const trouble = troubleOf(spool);
+  if (trouble !== undefined) lines.push(trouble);
+  if (undelivered > 0) {
+    lines.push(`${count(undelivered, 'mail')} in Undelivered: ${spool.folder}/Undelivered`);
+  }
+  lines.push(
+    entries.length === 0 ? 'Mail queue is empty' : `${count(entries.length, 'mail')} in the queue`,
+  );
+  return `${lines.join('\n')}\n`;
+}
+
+/** The queue as data. */
+export function listQueue(spool: Spool): {
+  readonly entries: readonly ListedEntry[];
+  readonly undelivered: number;
+} {
+  try {
+    return {
+      entries: spool.list().entries.map(toListed),
+      undelivered: spool.listUndelivered().length,
+    };
+  } catch (error) {
+    // No spool yet: nothing was ever queued.
+    if (hasCode(error, 'ENOENT')) return { entries: [], undelivered: 0 };
+    throw error;
+  }
+}
+
+/** Why nothing goes out, one line; undefined when the route is well. */
+export function troubleOf(spool: Spool): string | undefined {
+  const trouble = spool.routeTrouble('default');
+  if (trouble === undefined) return undefined;
+  const since = new Date(trouble.time).toISOString();
+  return `paused since ${since} at ${trouble.stage} by ${trouble.relay}: ${trouble.lines.join(' ')}`;
+}
+
+function toListed({ base, state }: Entry): ListedEntry {
+  const name = parseBase(base);
+  return {
+    id: base,
+    state: state.kind,
+    sender: showPart(name?.sender ?? ''),
+    recipient: showPart(name?.recipient ?? ''),
+    accepted: new Date((name?.time ?? 0) / 1000).toISOString(),
+    attempts: 'attempts' in state ? state.attempts : 0,
+    ...(state.kind === 'waiting' ? { next: new Date(state.due).toISOString() } : {}),
+  };
+}
+
+function printEntry(entry: ListedEntry, now: number): string {
+  const age = showSpan(now - Date.parse(entry.accepted));
+  const state =
+    entry.next === undefined
+      ? entry.state
+      : `next try ${Date.parse(entry.next) <= now ? 'now' : `in ${showSpan(Date.parse(entry.next) - now)}`}`;
+  const attempts = entry.attempts === 0 ? '' : `, ${count(entry.attempts, 'attempt')}`;
+  return `${entry.id}\n    ${age} old, ${state}${attempts}: <${entry.sender}> to <${entry.recipient}>`;
+}
+
+/** A span of milliseconds in its largest unit. */
+function showSpan(millis: number): string {
+  const seconds = Math.max(0, Math.round(millis / 1000));
+  if (seconds < 120) return `${seconds}s`;
+  if (seconds < 7200) return `${Math.round(seconds / 60)}m`;
+  if (seconds < 172_800) return `${Math.round(seconds / 3600)}h`;
+  return `${Math.round(seconds / 86_400)}d`;
+}
+
+function count(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? '' : 's'}`;
+}
