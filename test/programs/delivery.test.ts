@@ -1,0 +1,139 @@
+// From sendmail to the relay through picorelay-cron: what is accepted, kept, retried, refused, expired.
+import assert from 'node:assert/strict';
+import { statSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { freePort } from '../support/process.ts';
+import { startRelay } from '../support/relay.ts';
+import { siteFor } from '../support/site.ts';
+
+const LETTER =
+  'From: root@client.test\nTo: ann@a.test\nCc: bob@b.test\nBcc: eve@secret.test\nSubject: tea\n\nat four\n';
+
+test('Mail for three waits as one file while the relay is down and goes out once it is up', async (t) => {
+  const site = siteFor(t);
+  const port = await freePort();
+  site.relays(port);
+
+  const sent = await site.run('sendmail', ['-t', '-i'], LETTER);
+  assert.deepEqual(sent, { status: 0, stdout: '', stderr: '' });
+  assert.equal(site.queued().length, 3);
+  const inodes = site.queued().map((name) => statSync(join(site.spool, 'spool', name)).ino);
+  assert.equal(new Set(inodes).size, 1);
+  assert.deepEqual([site.names('tmp'), site.names('incoming')], [[], []]);
+
+  const down = await site.run('picorelay-cron');
+  assert.equal(down.status, 0);
+  assert.equal(down.stdout, '');
+  assert.match(down.stderr, /^picorelay-cron: paused: .*connect: .*ECONNREFUSED.*\n$/);
+  assert.equal(site.queued().length, 3);
+  const again = await site.run('picorelay-cron');
+  assert.deepEqual(again, { status: 0, stdout: '', stderr: '' }, 'an outage is told once');
+
+  const relay = await startRelay(t, { port });
+  const up = await site.run('picorelay-cron');
+  assert.deepEqual(up, { status: 0, stdout: '', stderr: '' });
+  assert.deepEqual(site.names('spool'), []);
+  assert.deepEqual(relay.faults, []);
+  assert.equal(relay.received.length, 1, 'one transaction');
+  assert.deepEqual(relay.received[0]?.to.toSorted(), [
+    'ann@a.test',
+    'bob@b.test',
+    'eve@secret.test',
+  ]);
+  const text = relay.received[0]?.raw.toString() ?? '';
+  assert.match(text, /\r\nSubject: tea\r\n/);
+  assert.doesNotMatch(text, /bcc|secret\.test/i);
+  assert.ok(text.endsWith('\r\n\r\nat four\r\n'));
+});
+
+test('Recipients of one message are judged each by their own reply', async (t) => {
+  const site = siteFor(t);
+  const relay = await startRelay(t, {
+    script: ({ line }) => {
+      if (line.startsWith('RCPT TO:<later@')) return '450 4.2.1 mailbox busy';
+      return line.startsWith('RCPT TO:<never@') ? '550 5.1.1 nobody of that name' : undefined;
+    },
+  });
+  site.relays(relay.port);
+  await site.run('sendmail', ['now@x.test', 'later@x.test', 'never@x.test'], 'Subject: s\n\nb\n');
+  const before = Date.now();
+  const ran = await site.run('picorelay-cron');
+  assert.deepEqual(ran, { status: 0, stdout: '', stderr: '' });
+
+  assert.deepEqual(relay.recipients(), ['now@x.test']);
+  assert.equal(relay.received.length, 1);
+  const [waiting, ...others] = site.queued();
+  assert.deepEqual(others, []);
+  const [, base = '', due = ''] =
+    /^(.*:later@x\.test):1@(\d{8}T\d{6}Z)\.spool$/.exec(waiting ?? '') ?? [];
+  const next = Date.parse(due.replace(/^(....)(..)(..)T(..)(..)(..)Z$/, '$1-$2-$3T$4:$5:$6Z'));
+  // The first delay is a minute, stretched by up to ten per cent, in whole seconds.
+  assert.ok(next >= before + 60_000 && next <= Date.now() + 67_000, `due ${due}`);
+  assert.ok(site.names('spool').includes(`${base}:.result`));
+  assert.match(
+    site.result('spool'),
+    /^\S+Z deferred at rcpt by smtp:\/\/127\.0\.0\.1:\d+\n {4}450 4\.2\.1 mailbox busy\n$/,
+  );
+  assert.match(
+    site.result('Undelivered'),
+    /^\S+Z refused at rcpt by \S+\n {4}550 5\.1\.1 nobody of that name\n$/,
+  );
+  const refused = site.names('Undelivered').filter((name) => !name.endsWith('.result'));
+  assert.equal(refused.length, 1);
+  assert.match(refused[0] ?? '', /:never@x\.test$/);
+
+  // Not due yet: nothing is offered. By hand it is, and the attempts add up.
+  const connections = relay.connections;
+  await site.run('picorelay-cron');
+  assert.equal(relay.connections, connections);
+  const run = await site.run('picorelay', ['run']);
+  assert.match(run.stdout, /0 relayed, 1 put off, 0 refused\n$/);
+  assert.match(site.queued()[0] ?? '', /:2@\d{8}T\d{6}Z\.spool$/);
+  assert.equal(site.result('spool').match(/deferred at rcpt/g)?.length, 2);
+
+  relay.script = () => undefined;
+  const last = await site.run('picorelay', ['run']);
+  assert.match(last.stdout, /1 relayed, 0 put off, 0 refused\n$/);
+  assert.deepEqual(site.names('spool'), [], 'the result goes with its entry');
+});
+
+test('A refused message takes all its recipients to Undelivered', async (t) => {
+  const site = siteFor(t);
+  const relay = await startRelay(t, {
+    script: ({ stage }) => (stage === 'dot' ? '554-5.7.1 no\r\n554 5.7.1 thanks' : undefined),
+  });
+  site.relays(relay.port);
+  await site.run('sendmail', ['a@x.test', 'b@x.test'], 'Subject: s\n\nb\n');
+  await site.run('picorelay-cron');
+  assert.deepEqual(site.names('spool'), []);
+  const results = [...site.undelivered()].filter(([name]) => name.endsWith(':.result'));
+  assert.equal(results.length, 2);
+  for (const [, text] of results) {
+    assert.match(text, /refused at dot by .*\n {4}554-5\.7\.1 no\n {4}554 5\.7\.1 thanks\n$/);
+  }
+});
+
+test('Mail older than its lifetime goes to Undelivered, with a relay that answers and with none', async (t) => {
+  const site = siteFor(t);
+  const relay = await startRelay(t, {
+    script: ({ stage }) => (stage === 'rcpt' ? '451 4.3.0 later' : undefined),
+  });
+  site.relays(relay.port);
+  site.control('queuelifetime', '1s');
+  await site.run('sendmail', ['a@x.test'], 'Subject: s\n\nb\n');
+  const accepted = Date.now();
+  await new Promise((resolve) => setTimeout(resolve, 1_050 - (Date.now() - accepted)));
+  await site.run('picorelay-cron');
+  assert.deepEqual(site.names('spool'), []);
+  assert.match(site.result('Undelivered'), /expired at rcpt by .*\n {4}451 4\.3\.0 later\n/);
+
+  const other = siteFor(t);
+  other.relays(await freePort());
+  other.control('queuelifetime', '1s');
+  await other.run('sendmail', ['a@x.test'], 'Subject: s\n\nb\n');
+  await new Promise((resolve) => setTimeout(resolve, 1_050));
+  await other.run('picorelay-cron');
+  assert.deepEqual(other.names('spool'), []);
+  assert.match(other.result('Undelivered'), /expired at connect by .*\n {4}.*ECONNREFUSED/);
+});
