@@ -2,10 +2,10 @@
 // message, and the relay has to get it with the right envelope and an intact body.
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
+import { waitFor } from '../support/process.ts';
+import { type Received, type Sink, startSink } from '../support/sink.ts';
 import { type Callers, occupyCallers, spoolFolder } from './callers.ts';
-import { waitFor } from './process.ts';
 import { skipWithout } from './require.ts';
-import { type Received, type Sink, startSink } from './sink.ts';
 
 const to = 'alice@relayed.test';
 const body = 'first line\n.a dot\n\nlast line\n';

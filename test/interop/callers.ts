@@ -10,7 +10,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { type Finished, type Running, type RunOptions, run, start } from './process.ts';
+import { type Finished, type Running, type RunOptions, run, start } from '../support/process.ts';
 import { occupy } from './relay-server.ts';
 
 /** The callers' root, held for one test file. */

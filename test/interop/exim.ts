@@ -1,7 +1,7 @@
 // Debian's Exim (light daemon) as a relay: STARTTLS and TLS from the first byte, AUTH PLAIN and LOGIN.
 import { copyFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { freePort, start, waitForGreeting, waitForPort } from './process.ts';
+import { freePort, start, waitForGreeting, waitForPort } from '../support/process.ts';
 import {
   accessTo,
   credentials,

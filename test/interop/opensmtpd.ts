@@ -2,7 +2,7 @@
 // server (OpenSMTPD issues 1171 and 1239), and offers AUTH inside TLS only.
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { freePort, start, waitForGreeting } from './process.ts';
+import { freePort, start, waitForGreeting } from '../support/process.ts';
 import { mailbox, occupy, type RelayServer, recipients, relayServer } from './relay-server.ts';
 
 /** Starts OpenSMTPD in its root. Throws, with its output, when it does not greet in time. */

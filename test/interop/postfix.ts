@@ -1,7 +1,7 @@
 // Debian's Postfix as a relay: STARTTLS, then AUTH by Cyrus SASL from a sasldb of our own.
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { freePort, start, waitForGreeting } from './process.ts';
+import { freePort, start, waitForGreeting } from '../support/process.ts';
 import {
   accessTo,
   credentials,

@@ -10,7 +10,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { must, type Running, start, waitFor } from './process.ts';
+import { must, type Running, start, waitFor } from '../support/process.ts';
 import { requireRoot } from './require.ts';
 
 /** A real mail server that listens on the loopback and keeps what it gets in readable files. */

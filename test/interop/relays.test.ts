@@ -2,12 +2,12 @@
 // of three programs that none of us wrote.
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
+import { makeSite, type Site } from '../support/site.ts';
 import { startExim } from './exim.ts';
 import { startOpensmtpd } from './opensmtpd.ts';
 import { startPostfix } from './postfix.ts';
 import { type Access, type RelayServer, recipients, refusedRecipient } from './relay-server.ts';
 import { skipWithout } from './require.ts';
-import { makeSite, type Site } from './site.ts';
 
 const relays = [
   { name: 'Postfix', root: 'postfix', start: startPostfix, refusal: 'User unknown' },

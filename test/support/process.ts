@@ -1,4 +1,4 @@
-// Starts programs for the interop tests, on this machine or inside a root, and waits for conditions.
+// Starts programs for the tests, on this machine or inside a root, and waits for conditions.
 // Every wait has a bound; whatever was started is ended by its own process group.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -89,7 +89,7 @@ export async function start(command: readonly string[]): Promise<Running> {
   child.stdout.on('data', collect);
   child.stderr.on('data', collect);
   // Its standard input closes when this process is gone, even by SIGKILL.
-  const guard = spawn('sh', ['-c', 'cat; kill -KILL -- "-$0"', String(pid)], {
+  const guard = spawn('sh', ['-c', 'cat; kill -s KILL -- "-$0"', String(pid)], {
     detached: true,
     stdio: ['pipe', 'ignore', 'ignore'],
   });
