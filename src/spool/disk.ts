@@ -11,9 +11,9 @@ import { dirname } from 'node:path';
 
 const FILE_MODE = 0o600;
 
-/** Opens a new file for writing; fails with EEXIST where the name is taken, also by a link. */
+/** Opens a new file for writing and reading; fails with EEXIST where the name is taken, also by a link. */
 export function createFile(path: string): number {
-  return fs.openSync(path, 'wx', FILE_MODE);
+  return fs.openSync(path, 'wx+', FILE_MODE);
 }
 
 /** Writes all bytes at the file's end, or at `position`; a short write goes on where it stopped. */

@@ -33,6 +33,8 @@ export class Draft {
   #flushed = false;
   #size = 0;
   #block: Buffer;
+  /** Where the message begins in the file. */
+  readonly #offset: number;
 
   /**
    * Opens a file in tmp/. The spool's layout must be there.
@@ -56,6 +58,7 @@ export class Draft {
       }
     }
     this.#block = Buffer.from(formatBlock(envelope, origin));
+    this.#offset = this.#block.length;
   }
 
   /** Adds bytes of the message, in wire form. The caller may use the chunk again afterwards. */
@@ -67,6 +70,26 @@ export class Draft {
     }
     this.#append(chunk);
     this.#size += chunk.length;
+  }
+
+  /**
+   * The message as it was written. Each piece is valid until the next one is asked for, or until more
+   * is written.
+   * @throws the system call's error
+   */
+  *pieces(): Generator<Uint8Array, void, undefined> {
+    if (!this.#flushed) {
+      yield this.#buffer.subarray(this.#offset, this.#filled);
+      return;
+    }
+    this.#flush();
+    const piece = Buffer.allocUnsafe(BUFFER_SIZE);
+    for (let at = this.#offset; ; ) {
+      const read = fs.readSync(this.#fd, piece, 0, BUFFER_SIZE, at);
+      if (read === 0) return;
+      yield piece.subarray(0, read);
+      at += read;
+    }
   }
 
   /**

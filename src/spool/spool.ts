@@ -8,6 +8,7 @@
 import fs from 'node:fs';
 import { join } from 'node:path';
 import type { Envelope, Origin } from '../mail/envelope.ts';
+import { repairOf } from '../mail/repair.ts';
 import { WireForm } from '../mail/wireform.ts';
 import { BadBlock } from './block.ts';
 import {
@@ -61,6 +62,12 @@ export interface Swept {
   readonly faults: readonly string[];
 }
 
+/** A draft that holds a whole message, with what is known of that. */
+interface Written {
+  readonly draft: Draft;
+  readonly form: WireForm;
+}
+
 /** The spool's layout as `version` names it. */
 const LAYOUT_VERSION = '1\n';
 
@@ -103,11 +110,27 @@ export class Spool {
   /**
    * Takes a message for all recipients of its envelope: when this returns, it is on the disk for each
    * of them; when it throws, for none.
-   * @param pieces the message in any form of line ends; stored in wire form
+   * @param pieces the message in any form of line ends; stored in wire form, repaired where it could
+   *   not be relayed otherwise
    * @returns the new entries' base names, in the recipients' order
    * @throws what pieces throws, and the system calls' errors
    */
   submit(envelope: Envelope, origin: Origin, pieces: Iterable<Uint8Array>): readonly string[] {
+    const { draft, form } = this.#write(envelope, origin, pieces);
+    let repaired: Written | undefined;
+    try {
+      const repair = repairOf(form, () => draft.pieces());
+      if (repair !== undefined) repaired = this.#write(envelope, origin, repair.pieces());
+    } catch (error) {
+      draft.abort();
+      throw error;
+    }
+    if (repaired === undefined) return draft.commit(form.eightBit);
+    draft.abort();
+    return repaired.draft.commit(repaired.form.eightBit);
+  }
+
+  #write(envelope: Envelope, origin: Origin, pieces: Iterable<Uint8Array>): Written {
     const draft = this.#withLayout(() => new Draft(this.folder, envelope, origin));
     const form = new WireForm();
     try {
@@ -117,7 +140,7 @@ export class Spool {
       draft.abort();
       throw error;
     }
-    return draft.commit(form.eightBit);
+    return { draft, form };
   }
 
   /** A place for bytes whose envelope is not known yet. */
