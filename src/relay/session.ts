@@ -9,7 +9,7 @@ import type { Socket } from 'node:net';
 import SMTPConnection from 'nodemailer/lib/smtp-connection';
 import { isLoopback, type Relay } from '../control/relay-url.ts';
 import type { Answer, DialogueEvent, Stage } from '../mail/outcome.ts';
-import { MalformedReply, ReplyParser } from '../mail/reply.ts';
+import { isPermanent, isPositive, MalformedReply, ReplyParser } from '../mail/reply.ts';
 import { escapeText } from '../mail/text.ts';
 import { connectRelay, reasonOf, SessionError, type Trust, tlsOptions } from './connect.ts';
 import { Dialogue, type OnLine } from './dialogue.ts';
@@ -134,7 +134,9 @@ class Handshake {
   readonly #onLine: OnLine;
   #stage: Stage = 'greeting';
   #ehlo = '';
-  #injected = false;
+  /** HELO offers no extensions, and is tried once. */
+  #helo = false;
+  #fail: (error: SessionError) => void = () => undefined;
 
   constructor(options: SessionOptions, trust: Trust, socket: Socket) {
     const { relay, timeouts } = options;
@@ -183,13 +185,6 @@ class Handshake {
     const deadline = setTimeout(() => this.socket.destroy(), session * 1000);
     try {
       await this.#step((done) => this.#connection.connect(done));
-      if (this.#injected) {
-        throw new SessionError('starttls', {
-          kind: 'malformed',
-          reason:
-            'the relay sent more than its reply to STARTTLS; somebody may be injecting commands',
-        });
-      }
       if (this.#options.login !== undefined) await this.#login(this.#options.login);
     } catch (error) {
       this.#connection.close();
@@ -235,6 +230,7 @@ class Handshake {
         if (error === undefined || error === null) resolve();
         else reject(new SessionError(this.#stageOf(error), this.#eventOf(error)));
       };
+      this.#fail = reject;
       this.#connection.removeAllListeners('error');
       this.#connection.on('error', done);
       start(done);
@@ -248,6 +244,7 @@ class Handshake {
     if (side === 'client') {
       const verb = text.split(' ', 1)[0]?.toUpperCase();
       if (verb === 'EHLO' || verb === 'HELO') this.#stage = 'ehlo';
+      this.#helo = verb === 'HELO';
       if (verb === 'STARTTLS') this.#stage = 'starttls';
       // Whatever is said during AUTH may be a secret, also in base64.
       const secret = this.#stage === 'auth';
@@ -255,7 +252,8 @@ class Handshake {
       this.#onLine('C', secret ? shown : escapeText(text));
     } else if (side === 'server') {
       for (const line of text.split('\n')) this.#onLine('S', escapeText(line));
-      if (this.#stage === 'ehlo' && text.startsWith('2')) this.#ehlo = text;
+      this.#judge(text);
+      if (this.#stage === 'ehlo' && text.startsWith('2')) this.#ehlo = this.#helo ? '' : text;
       if (this.#stage === 'starttls' && text.startsWith('2')) {
         this.#stage = 'tls';
         // RFC 3207 section 4.2: what was offered before TLS is forgotten.
@@ -264,8 +262,26 @@ class Handshake {
     }
   }
 
+  /**
+   * Ends the handshake for what nodemailer would let pass: it looks at the first digit only, and takes
+   * every answer to EHLO that is no 2xx for a reason to try HELO.
+   */
+  #judge(text: string): void {
+    const event = eventOf(text);
+    if (event.kind === 'reply') {
+      const { reply } = event;
+      if (this.#stage !== 'ehlo' || isPositive(reply) || isPermanent(reply)) return;
+    }
+    // First, for nodemailer is about to answer.
+    this.socket.destroy();
+    this.#fail(new SessionError(this.#stage, event));
+  }
+
   #hearWarning(entry: unknown): void {
-    if (typeof entry === 'object' && entry !== null && 'discarded' in entry) this.#injected = true;
+    if (typeof entry !== 'object' || entry === null || !('discarded' in entry)) return;
+    const reason =
+      'the relay sent more than its reply to STARTTLS; somebody may be injecting commands';
+    this.#fail(new SessionError('starttls', { kind: 'malformed', reason }));
   }
 
   #stageOf(error: Error): Stage {
@@ -275,16 +291,10 @@ class Handshake {
 
   #eventOf(error: Error): DialogueEvent {
     if ('response' in error && typeof error.response === 'string') {
-      try {
-        const [reply] = new ReplyParser().push(Buffer.from(`${error.response}\n`));
-        if (reply !== undefined) return { kind: 'reply', reply };
-      } catch (malformed) {
-        if (!(malformed instanceof MalformedReply)) throw malformed;
-      }
-      return {
-        kind: 'malformed',
-        reason: `no SMTP reply: ${escapeText(error.response.slice(0, 200))}`,
-      };
+      return eventOf(error.response);
+    }
+    if ('code' in error && error.code === 'EPROTOCOL') {
+      return { kind: 'malformed', reason: reasonOf(error) };
     }
     if ('code' in error && error.code === 'ETIMEDOUT') {
       const { greeting, helo } = this.#options.timeouts;
@@ -292,6 +302,18 @@ class Handshake {
     }
     return { kind: 'closed', reason: reasonOf(error) };
   }
+}
+
+/** A whole reply as nodemailer reports it: lines with LF between them. */
+function eventOf(text: string): DialogueEvent {
+  try {
+    const [reply] = new ReplyParser().push(Buffer.from(`${text}\n`));
+    if (reply !== undefined) return { kind: 'reply', reply };
+  } catch (error) {
+    if (!(error instanceof MalformedReply)) throw error;
+    return { kind: 'malformed', reason: error.message };
+  }
+  return { kind: 'malformed', reason: 'an unfinished reply' };
 }
 
 /** A relay on loopback needs no TLS, unless an own authority is named for it. */

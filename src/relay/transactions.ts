@@ -57,6 +57,9 @@ const SMALL = 64 * 1024;
 /** Octets that may wait in the socket before the next piece is read. */
 const HIGH_WATER = 256 * 1024;
 
+/** What is said before the end of a message cannot be the answer to it. */
+const EARLY: DialogueEvent = { kind: 'malformed', reason: 'a reply before the end of the message' };
+
 export class Transactions {
   readonly #dialogue: Dialogue;
   readonly #extensions: ReadonlyMap<string, string>;
@@ -214,12 +217,17 @@ export class Transactions {
     for (const piece of job.transaction.pieces()) {
       this.#out.push(Buffer.from(stuffing === undefined ? piece : stuffing.transform(piece)));
       if (this.#pending() < SMALL) continue;
+      if (this.#dialogue.unsolicited) break;
       this.#flush();
       const cutShort = await this.#dialogue.drained(HIGH_WATER, this.#timeouts.block);
       if (cutShort !== undefined) {
         await this.#endEarly(job, cutShort);
         return;
       }
+    }
+    if (this.#dialogue.unsolicited) {
+      await this.#endEarly(job, EARLY);
+      return;
     }
     // The dot leaves with the end of the message: alone it would wait for an acknowledgement.
     if (stuffing !== undefined) this.#out.push(Buffer.from(stuffing.end()));
@@ -252,6 +260,7 @@ export class Transactions {
     const mailTaken = isReply(mailEvent, isPositive);
     if (mailEvent.kind !== 'reply') settleRest(job, silence ?? 'mail', mailEvent);
     else if (!mailTaken) settleRest(job, 'mail', mailEvent);
+    this.#obeyClosing(mailEvent);
     let accepted = 0;
     for (const n of job.named.keys()) {
       const event = await this.#dialogue.reply(this.#timeouts.rcpt);
@@ -261,8 +270,17 @@ export class Transactions {
     return accepted;
   }
 
+  /** 421: the relay is about to close (RFC 5321 section 3.8), whatever else was asked. */
+  #obeyClosing(event: DialogueEvent): boolean {
+    const closing = isReply(event, ({ code }) => code === 421);
+    if (closing) this.#dialogue.destroy();
+    return closing;
+  }
+
   #hearRcpt(job: Job, n: number, event: DialogueEvent, silence?: Stage): boolean {
     if (isReply(event, isPositive)) return true;
+    // That goes for the recipients accepted before, too.
+    if (this.#obeyClosing(event)) settleRest(job, 'rcpt', event);
     // Where nothing is heard any more, that goes for those accepted before, too.
     if (event.kind !== 'reply') settleRest(job, silence ?? 'rcpt', event);
     const index = job.named[n];

@@ -1,7 +1,7 @@
 // Relays that fail at every step of the way, and control folders that cannot be used: nothing that was
 // accepted may get lost, and nothing but the mail's own refusal may count against it.
 import assert from 'node:assert/strict';
-import { chmodSync, mkdirSync, rmSync } from 'node:fs';
+import { chmodSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { freePort } from '../support/process.ts';
@@ -9,6 +9,7 @@ import {
   type Answered,
   CLOSE,
   EXTENSIONS,
+  LOSE,
   type RelayStage,
   SILENCE,
   startRelay,
@@ -472,4 +473,32 @@ test('With messages in flight each of sixty gets its own answer, and a break los
     // As many as may be under way on one connection.
     assert.ok(relay.received.length <= 40 + 8, `${what}: ${relay.received.length} copies`);
   }
+});
+
+test('Whole messages that were sent before the answers failed to come are possible duplicates', async (t) => {
+  const site = siteFor(t);
+  const relay = await startRelay(t, {
+    extensions: WITH_CHUNKING,
+    script: ({ stage, connection }) =>
+      connection === 1 && stage !== 'greeting' && stage !== 'ehlo' ? LOSE : undefined,
+  });
+  site.relays(relay.port);
+  site.control('connections', '1');
+  site.control('timeoutmail', '1s');
+  const names = ['a', 'b', 'c'];
+  for (const name of names) await site.run('sendmail', [`${name}@x.test`], LETTER);
+  await site.run('picorelay-cron');
+  // The relay has them all, and nobody here knows.
+  const first = relay.received.filter(({ connection }) => connection === 1);
+  assert.deepEqual(
+    first.flatMap(({ to }) => to),
+    names.map((name) => `${name}@x.test`),
+  );
+  for (const name of site.queued()) {
+    const result = readFileSync(
+      join(site.spool, 'spool', `${name.split(':', 4).join(':')}:.result`),
+    );
+    assert.match(result.toString(), /possible duplicate/, name);
+  }
+  assert.equal(site.queued().length, names.length);
 });

@@ -32,8 +32,11 @@ export const CLOSE = Symbol('close');
 /** The relay says nothing more in this connection and goes on reading. */
 export const SILENCE = Symbol('silence');
 
+/** The relay does what it usually does, but its answer never arrives. */
+export const LOSE = Symbol('lose');
+
 /** Raw text with its line ends (one is added where there is none), or no answer; undefined: the usual one. */
-export type Answered = string | Buffer | typeof CLOSE | typeof SILENCE | undefined;
+export type Answered = string | Buffer | typeof CLOSE | typeof SILENCE | typeof LOSE | undefined;
 export type Script = (asked: Asked) => Answered | Promise<Answered>;
 
 /** One message that came with its final dot. */
@@ -336,6 +339,10 @@ class Conversation {
     onTaken?: () => void,
   ): Promise<string | undefined> {
     const scripted = await this.#relay.script({ stage, line, connection: this.#connection });
+    if (scripted === LOSE) {
+      if (usual?.startsWith('2') === true) onTaken?.();
+      return usual?.slice(0, 3);
+    }
     const say = scripted ?? usual;
     if (say === SILENCE) this.#mute = true;
     if (this.#mute || say === undefined) return undefined;
