@@ -3,10 +3,10 @@
  * print. The exit code says what happened; where a program of its own is to tell more, it is on
  * descriptor 6 (notqmail 1.09's exit 82 is not used: the codes say it all).
  */
-import { ControlError, openControl } from '../src/control/control.ts';
+import { openControl } from '../src/control/control.ts';
+import { hostName, offerAtOnce } from '../src/inject/place.ts';
 import { EnvelopeError, EXIT, queueMessage } from '../src/inject/qmail-queue.ts';
 import { formatDate } from '../src/mail/completion.ts';
-import { handOff } from '../src/runner/handoff.ts';
 import { becomeOwner } from '../src/spool/become.ts';
 import { readPieces } from '../src/spool/input.ts';
 import { Spool } from '../src/spool/spool.ts';
@@ -32,37 +32,17 @@ function main(): number {
   try {
     becomeOwner(folder);
     const spool = new Spool(folder, process.pid);
-    bases = queueMessage(readPieces(0), readPieces(1), spool, origin, hostName(), date);
+    bases = queueMessage(readPieces(0), readPieces(1), spool, origin, hostName(control), date);
   } catch (error) {
     return exitOf(error);
   }
-  try {
-    const environment: Record<string, string> = { PATH: '/usr/local/bin:/usr/bin:/bin' };
-    const named = process.env['PICORELAY_CONTROL'];
-    if (named !== undefined) environment['PICORELAY_CONTROL'] = named;
-    handOff({
-      immediate: control.get('immediate'),
-      verbose: false,
-      spoolFolder: folder,
-      bases,
-      node: process.execPath,
-      bin: import.meta.dirname,
-      environment,
-    });
-  } catch {
-    // It is queued, and there is nobody to tell: cron will find it.
-  }
+  // It is queued, and there is nobody to tell what could not be done: cron will find it.
+  offerAtOnce(control, folder, bases, {
+    environment: process.env,
+    node: process.execPath,
+    bin: import.meta.dirname,
+  });
   return EXIT.queued;
-
-  function hostName(): string {
-    try {
-      return control.get('me');
-    } catch (error) {
-      // The mail is taken all the same and waits until the control folder is mended.
-      if (error instanceof ControlError) return process.getBuiltinModule('node:os').hostname();
-      throw error;
-    }
-  }
 }
 
 function exitOf(error: unknown): number {

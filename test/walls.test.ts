@@ -182,7 +182,7 @@ function staticReach(program: string): Set<string> {
   return reached;
 }
 
-for (const program of ['sendmail', 'qmail-queue']) {
+for (const program of ['sendmail', 'qmail-queue', 'qmail-inject']) {
   test(`${program} loads nothing at its start that a submission does not need`, () => {
     const builtins = [...staticReach(program)].filter((path) => !/^(bin|dist)\//.test(path));
     assert.deepEqual(builtins.sort(), ['node:buffer', 'node:fs', 'node:path']);

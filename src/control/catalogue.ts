@@ -85,6 +85,15 @@ const defaultdomain: ControlFile<string | undefined> = {
   parse: single((text) => (text === '' ? { value: undefined } : hostName(text))),
 };
 
+const plusdomain: ControlFile<string> = {
+  name: 'plusdomain',
+  kind: 'value',
+  takes: HOST,
+  help: 'Put by qmail-inject behind a host name that ends with a plus sign, in the place of that sign.',
+  absent: { file: me },
+  parse: single(hostName),
+};
+
 const idhost: ControlFile<string> = {
   name: 'idhost',
   kind: 'value',
@@ -285,6 +294,7 @@ const files = {
   me,
   defaulthost,
   defaultdomain,
+  plusdomain,
   idhost,
   helohost,
   relay,

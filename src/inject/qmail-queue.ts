@@ -5,6 +5,7 @@
  */
 import { receivedField } from '../mail/completion.ts';
 import type { Envelope, Origin, Recipients } from '../mail/envelope.ts';
+import { mailboxOf } from '../mail/raw-address.ts';
 import type { Spool } from '../spool/spool.ts';
 
 /** Exit codes: 11 to 40 are permanent, every other but 0 is temporary. */
@@ -78,11 +79,11 @@ export function parseEnvelope(pieces: Iterable<Uint8Array>): Envelope {
     if (field === 'T') throw bad('a recipient is empty');
     recipients.push(field.slice(1));
   }
-  const unique = [...new Set(recipients)].map((address) => ({ address }));
+  const unique = [...new Set(recipients.map(mailboxOf))].map((address) => ({ address }));
   const [one, ...others] = unique;
   if (one === undefined) throw bad('it names no recipient');
   const all: Recipients = [one, ...others];
-  return { sender: first.slice(1), recipients: all };
+  return { sender: mailboxOf(first.slice(1)), recipients: all };
 }
 
 /** NUL-terminated fields as text. */

@@ -265,11 +265,11 @@ function append(text: string, more: string): string {
 }
 
 /** The local part with quotes only where it needs them, as a dot before the `@` does. */
-function formatLocalPart(local: string): string {
+export function formatLocalPart(local: string): string {
   return isDotAtom(local) ? local : `"${local.replace(/["\\]/g, '\\$&')}"`;
 }
 
-type TokenKind = 'atom' | 'quoted' | 'literal' | 'bad' | 'end' | (typeof SPECIALS)[number];
+export type TokenKind = 'atom' | 'quoted' | 'literal' | 'bad' | 'end' | (typeof SPECIALS)[number];
 
 const SPECIALS = ['<', '>', '@', ',', ';', ':', '.'] as const;
 const SPECIAL_KINDS: ReadonlyMap<string, TokenKind> = new Map(SPECIALS.map((c) => [c, c]));
@@ -278,7 +278,7 @@ const SPECIAL_KINDS: ReadonlyMap<string, TokenKind> = new Map(SPECIALS.map((c) =
 const ATOM_TEXT = /[^\s()<>@,;:.[\]\\"]+/y;
 
 /** Splits an address list into tokens; comments and white space of any kind are passed over. */
-class Lexer {
+export class Lexer {
   readonly #text: string;
   #at = 0;
   kind: TokenKind = 'end';
@@ -293,6 +293,11 @@ class Lexer {
 
   constructor(text: string) {
     this.#text = text;
+  }
+
+  /** Where the token ends. */
+  get end(): number {
+    return this.#at;
   }
 
   next(): void {

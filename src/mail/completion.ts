@@ -163,7 +163,7 @@ function topmostBlock(fields: readonly HeaderField[]): readonly HeaderField[] {
 }
 
 /** A mailbox (RFC 5322 section 3.4) with its display name quoted, or encoded by RFC 2047. */
-function formatMailbox(name: string | undefined, address: string): string {
+export function formatMailbox(name: string | undefined, address: string): string {
   const shown = (name ?? '').replace(/\p{Cc}/gu, ' ').trim();
   if (shown === '') return address;
   return /^[ -~]*$/.test(shown)
@@ -174,7 +174,8 @@ function formatMailbox(name: string | undefined, address: string): string {
 /** The octets of one encoded word: with its frame it stays within 75 columns (RFC 2047 section 2). */
 const OCTETS_PER_WORD = 45;
 
-function encodedWords(text: string): string {
+/** Text as encoded words (RFC 2047), as many as it takes. */
+export function encodedWords(text: string): string {
   const words: string[] = [];
   let part = '';
   const close = () => words.push(`=?UTF-8?B?${Buffer.from(part).toString('base64')}?=`);

@@ -236,6 +236,30 @@ export class HeaderReader {
 }
 
 /**
+ * Reads a message up to the end of its header; what is left of the pieces belongs to the body.
+ * @throws HeaderTooLong, and what the pieces throw
+ */
+export function readHeader(pieces: Iterator<Uint8Array>): HeaderReader {
+  const reader = new HeaderReader();
+  for (let next = pieces.next(); next.done !== true; next = pieces.next()) {
+    if (reader.push(next.value)) return reader;
+  }
+  reader.end();
+  return reader;
+}
+
+/** The message again: a header of these fields, the reader's rest, and the pieces behind it. */
+export function* assembleMessage(
+  fields: readonly HeaderField[],
+  rest: Uint8Array,
+  pieces: Iterator<Uint8Array>,
+): Generator<Uint8Array, void, undefined> {
+  yield Buffer.from(`${fields.map(({ raw }) => `${raw}\r\n`).join('')}\r\n`, 'latin1');
+  yield rest;
+  for (let next = pieces.next(); next.done !== true; next = pieces.next()) yield next.value;
+}
+
+/**
  * The body of a field: unfolded, without white space around it, decoded as UTF-8, or as latin1 where
  * it is not UTF-8. Encoded words (RFC 2047) stay as they are.
  */

@@ -9,12 +9,13 @@ import { type Control, ControlError } from '../control/control.ts';
 import { formatRelay } from '../control/relay-url.ts';
 import type { Log } from '../log/log.ts';
 import type { Answer, DialogueEvent } from '../mail/outcome.ts';
+import { reversePathFor, verpBase } from '../mail/raw-address.ts';
 import { sortAnswer } from '../queue/sorting.ts';
 import { SessionError } from '../relay/connect.ts';
 import { Session } from '../relay/session.ts';
 import { BadBlock } from '../spool/block.ts';
 import type { StoredMessage } from '../spool/message.ts';
-import { prefixOf } from '../spool/name.ts';
+import { addressOf, parseBase, prefixOf } from '../spool/name.ts';
 import type { Claim, Entry, Spool } from '../spool/spool.ts';
 import { readSettings, type Settings } from './settings.ts';
 import {
@@ -251,8 +252,11 @@ export class Courier {
     const from = delivery.taken;
     const first = entries[from];
     const prefix = prefixOf(first?.base ?? '');
+    // A variable reverse-path is another one for each recipient; one that was cut may be such.
+    const sender = addressOf(parseBase(entries[from]?.base ?? '')?.sender ?? '');
+    const most = sender === undefined || verpBase(sender) !== undefined ? 1 : limit;
     let to = from + 1;
-    while (to - from < limit) {
+    while (to - from < most) {
       const entry = entries[to];
       if (first === undefined || entry === undefined || prefixOf(entry.base) !== prefix) break;
       // A name proves nothing: files that somebody dropped in may share a date and a pid.
@@ -305,7 +309,7 @@ export class Courier {
     let answers: readonly Answer[];
     try {
       answers = await session.send({
-        sender: message.sender,
+        sender: reversePathFor(message.sender, parcels[0]?.recipient.address ?? ''),
         recipients: parcels.map(({ recipient }) => recipient),
         ...message.dsn,
         size: message.size,

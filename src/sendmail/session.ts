@@ -7,13 +7,13 @@
 import { type Control, ControlError } from '../control/control.ts';
 import { qualify } from '../mail/address.ts';
 import type { Envelope, Recipient } from '../mail/envelope.ts';
-import { HeaderTooLong } from '../mail/header.ts';
+import { HeaderTooLong, readHeader } from '../mail/header.ts';
 import { type ServerEvent, SmtpServer } from '../mail/smtp-server.ts';
 import { escapeText } from '../mail/text.ts';
 import { hasCode } from '../spool/disk.ts';
 import type { Spool } from '../spool/spool.ts';
 import type { SmtpService } from './arguments.ts';
-import { type Caller, type HostNames, hostNames, queueCompleted, readHeader } from './submit.ts';
+import { type Caller, type HostNames, hostNames, queueCompleted } from './submit.ts';
 
 export interface Surroundings {
   readonly control: Control;

@@ -6,7 +6,7 @@ import { type Control, ControlError } from '../control/control.ts';
 import { qualify } from '../mail/address.ts';
 import { completeHeader, formatDate, receivedField, recipientsOf } from '../mail/completion.ts';
 import type { Envelope, Origin, Recipient } from '../mail/envelope.ts';
-import { type HeaderField, HeaderReader } from '../mail/header.ts';
+import { assembleMessage, type HeaderReader, readHeader } from '../mail/header.ts';
 import type { Spool } from '../spool/spool.ts';
 import type { Delivery } from './arguments.ts';
 
@@ -126,7 +126,7 @@ export function queueCompleted(
     received: receivedField({ ...origin, host: names.me }, formatDate(time, zoneMinutes)),
     defaults: names,
   });
-  return spool.submit(envelope, origin, message(fields, header.rest, pieces));
+  return spool.submit(envelope, origin, assembleMessage(fields, header.rest, pieces));
 }
 
 function noRecipients(delivery: Delivery, problems: readonly string[]): Rejected {
@@ -162,26 +162,6 @@ export function hostNames(control: Control, fallback: string, warnings: string[]
     warnings.push(`queued, but nothing is sent until this is mended: ${error.message}`);
     return { me: fallback, defaultHost: fallback, defaultDomain: undefined, idHost: fallback };
   }
-}
-
-/** @throws HeaderTooLong, and what `pieces` throws */
-export function readHeader(pieces: Iterator<Uint8Array>): HeaderReader {
-  const reader = new HeaderReader();
-  for (let next = pieces.next(); next.done !== true; next = pieces.next()) {
-    if (reader.push(next.value)) return reader;
-  }
-  reader.end();
-  return reader;
-}
-
-function* message(
-  fields: readonly HeaderField[],
-  rest: Uint8Array,
-  pieces: Iterator<Uint8Array>,
-): Generator<Uint8Array, void, undefined> {
-  yield Buffer.from(`${fields.map(({ raw }) => `${raw}\r\n`).join('')}\r\n`, 'latin1');
-  yield rest;
-  for (let next = pieces.next(); next.done !== true; next = pieces.next()) yield next.value;
 }
 
 /** The input up to a line that holds a dot and nothing else. */

@@ -18,6 +18,7 @@ import { type Finished, type RunOptions, run, waitFor } from './process.ts';
 export type Program =
   | 'sendmail'
   | 'qmail-queue'
+  | 'qmail-inject'
   | 'picorelay-send'
   | 'picorelay-cron'
   | 'picorelay';

@@ -1,0 +1,134 @@
+/**
+ * qmail-inject: completes the message on standard input and queues it, in the spool or by the program
+ * that QMAILQUEUE names. Exit 0: every recipient is on disk. 100: refused for good; 111: try again
+ * later; nothing is queued then. One line on standard error says why.
+ */
+import fs from 'node:fs';
+import { openControl } from '../src/control/control.ts';
+import { hostName, offerAtOnce } from '../src/inject/place.ts';
+import {
+  EXIT,
+  InjectError,
+  makePlan,
+  namesOf,
+  parseInvocation,
+} from '../src/inject/qmail-inject.ts';
+import { queueProgram, runQueueProgram } from '../src/inject/queue-program.ts';
+import { formatDate, receivedField } from '../src/mail/completion.ts';
+import { assembleMessage, formatField, HeaderTooLong, readHeader } from '../src/mail/header.ts';
+import { mailboxOf } from '../src/mail/raw-address.ts';
+import { WireForm } from '../src/mail/wireform.ts';
+import { becomeOwner } from '../src/spool/become.ts';
+import { writeAll } from '../src/spool/disk.ts';
+import { readPieces } from '../src/spool/input.ts';
+import { Spool } from '../src/spool/spool.ts';
+
+process.exitCode = await main().catch(report);
+
+async function main(): Promise<number> {
+  const invocation = parseInvocation(process.argv.slice(2));
+  const control = openControl(process.env['PICORELAY_CONTROL'] ?? '/etc/picorelay');
+  const program = invocation.print
+    ? undefined
+    : queueProgram(process.env['QMAILQUEUE'], {
+        uid: process.getuid?.() ?? 0,
+        euid: process.geteuid?.() ?? 0,
+        gid: process.getgid?.() ?? 0,
+        egid: process.getegid?.() ?? 0,
+      });
+  const lists = readLists(process.env['QMAILMFTFILE']);
+  const origin = {
+    uid: process.getuid?.() ?? 0,
+    pid: process.pid,
+    time: Math.round((performance.timeOrigin + performance.now()) * 1000),
+    program: 'qmail-inject',
+  };
+  const toSpool = !invocation.print && program === undefined;
+  const folder = toSpool ? control.get('spooldir') : '';
+  if (toSpool) becomeOwner(folder);
+
+  const host = hostName(control);
+  const { names, warnings } = namesOf(process.env, control, host);
+  const pieces = readPieces(0);
+  const header = readHeader(pieces);
+  const time = new Date(origin.time / 1000);
+  const { pid } = origin;
+  const world = { environment: process.env, names, time, pid, lists };
+  const plan = makePlan(invocation, header.fields, world);
+  const message = (fields: typeof plan.fields) => assembleMessage(fields, header.rest, pieces);
+  const text = () => withLineFeeds(message(plan.fields));
+  const [first, ...others] = plan.recipients.map((raw) => ({ address: mailboxOf(raw) }));
+  let trouble: string | undefined;
+  if (invocation.print) {
+    writeAll(1, Buffer.from(`Return-Path: <${mailboxOf(plan.sender)}>\n`));
+    for (const piece of text()) writeAll(1, piece);
+  } else if (first === undefined) {
+    const [reason = 'it names none'] = plan.warnings;
+    throw new InjectError(EXIT.permanent, `the message has no recipient: ${reason}`);
+  } else if (program !== undefined) {
+    await runQueueProgram(program, text(), plan.sender, plan.recipients);
+  } else {
+    const date = formatDate(time, -time.getTimezoneOffset());
+    const received = formatField('Received', receivedField({ ...origin, host }, date));
+    const bases = new Spool(folder, process.pid).submit(
+      { sender: mailboxOf(plan.sender), recipients: [first, ...others] },
+      origin,
+      message([received, ...plan.fields]),
+    );
+    trouble = offerAtOnce(control, folder, bases, {
+      environment: process.env,
+      node: process.execPath,
+      bin: import.meta.dirname,
+    });
+  }
+  // A failure has its one line to itself: what else there is to say waits for the success.
+  for (const warning of plan.warnings) say(warning);
+  for (const warning of warnings) say(`mend this, mail waits until then: ${warning}`);
+  if (trouble !== undefined) say(trouble);
+  return EXIT.done;
+}
+
+/** The message in a form that is for programs on this host: each line ends with LF. */
+function* withLineFeeds(pieces: Iterable<Uint8Array>): Generator<Uint8Array, void, undefined> {
+  const form = new WireForm();
+  for (const piece of pieces) yield withoutReturns(form.transform(piece));
+  yield withoutReturns(form.end());
+}
+
+/** A copy without the CRs: in wire form one stands before each LF and nowhere else. */
+function withoutReturns(piece: Uint8Array): Uint8Array {
+  const CR = 0x0d;
+  const copy = Buffer.allocUnsafe(piece.length);
+  let length = 0;
+  let from = 0;
+  while (from < piece.length) {
+    const found = piece.indexOf(CR, from);
+    const to = found < 0 ? piece.length : found;
+    copy.set(piece.subarray(from, to), length);
+    length += to - from;
+    from = to + 1;
+  }
+  return copy.subarray(0, length);
+}
+
+/** The text of the file that QMAILMFTFILE names; one that is not there is empty. */
+function readLists(path: string | undefined): string {
+  if (path === undefined || path === '') return '';
+  try {
+    return fs.readFileSync(path, 'utf8');
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return '';
+    throw error;
+  }
+}
+
+function report(error: unknown): number {
+  say(`fatal: ${error instanceof Error ? error.message : String(error)}; nothing was queued`);
+  if (error instanceof InjectError) return error.exit;
+  // Everything else is this host's trouble: a full disk, a control folder that cannot be read.
+  return error instanceof HeaderTooLong ? EXIT.permanent : EXIT.temporary;
+}
+
+function say(text: string): void {
+  fs.writeSync(2, `qmail-inject: ${text}\n`);
+}
