@@ -46,8 +46,10 @@ export class Log {
     this.#event('accepted', fields);
   }
 
-  relayed(attempted: Attempted, seconds: number): void {
-    this.#event('relayed', { ...attempted, delay: seconds });
+  /** @param second an earlier attempt may have reached the relay too */
+  relayed(attempted: Attempted, seconds: number, second: boolean): void {
+    const duplicate = second ? 'possible' : undefined;
+    this.#event('relayed', { ...attempted, delay: seconds, duplicate });
   }
 
   /** @param next when it is tried again, ISO 8601 */

@@ -47,6 +47,9 @@ export interface Parcel {
   readonly recipient: Recipient;
 }
 
+/** What an attempt's record says when the final answer was not heard. */
+const DOUBT = 'the relay may have taken it all the same: possible duplicate';
+
 type Postponed = Extract<Verdict, { action: 'defer' }>;
 
 export class Settlement {
@@ -83,8 +86,13 @@ export class Settlement {
     const attempt = { time: this.#world.now(), stage: answer.stage, relay, lines: said };
     switch (verdict.action) {
       case 'relayed':
+        // The log first: no mail goes without a line, whenever this process dies.
+        this.#log.relayed(
+          attempted,
+          Math.max(0, Math.round(this.#age(claim.base) / 1000)),
+          this.#mayBeSecond(claim),
+        );
         this.#spool.finish(claim);
-        this.#log.relayed(attempted, Math.max(0, Math.round(this.#age(claim.base) / 1000)));
         this.tally.relayed++;
         return;
       case 'refuse':
@@ -104,8 +112,7 @@ export class Settlement {
     verdict: Postponed,
     attempted: Parameters<Log['deferred']>[0],
   ): void {
-    const duplicate = ['the relay may have taken it all the same: possible duplicate'];
-    const lines = verdict.possibleDuplicate ? [...attempt.lines, ...duplicate] : attempt.lines;
+    const lines = verdict.possibleDuplicate ? [...attempt.lines, DOUBT] : attempt.lines;
     if (this.#age(claim.base) > settings.lifetime) {
       this.#spool.refuse(claim, { ...attempt, outcome: 'expired', lines });
       this.#log.expired(attempted);
@@ -204,6 +211,14 @@ export class Settlement {
       uid: message.origin?.uid,
       program: message.origin?.program,
     });
+  }
+
+  /** Whether an earlier attempt may have reached the relay, by the history of the entry. */
+  #mayBeSecond(claim: Claim): boolean {
+    if (claim.from.kind === 'new') return false;
+    return this.#spool
+      .history(claim.base)
+      .some(({ outcome, lines }) => outcome === 'interrupted' || lines.includes(DOUBT));
   }
 
   /** Milliseconds since the entry was accepted. */

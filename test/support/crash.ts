@@ -106,8 +106,11 @@ export async function crashRounds(
   assert.deepEqual([site.names('Undelivered'), site.names('corrupt')], [[], []], `seed ${seed}`);
   assert.deepEqual(relay.faults, []);
 
+  // By the runner that took the claim back, or, where that one was killed too, by the one that relayed.
+  const recorded =
+    / (?:interrupted id=\S+:(\S+@x\.test) |relayed id=\S+ .* to=(\S+) .* duplicate=possible)/g;
   const interrupted = new Set(
-    [...site.log().matchAll(/ interrupted id=\S+:(\S+@x\.test) /g)].map(([, to = '']) => to),
+    [...site.log().matchAll(recorded)].map(([, taken, relayed]) => taken ?? relayed ?? ''),
   );
   const count = new Map<string, number>();
   for (const to of relay.recipients()) count.set(to, (count.get(to) ?? 0) + 1);
