@@ -1,35 +1,65 @@
 /**
- * A relay as one line of text: `host`, `host:port`, `smtp://host`, `smtps://user@host`, `[::1]:25`.
+ * A relay as one line of text: `host`, `host:port`, `smtp://host`, `smtps://user@host?tls=required`,
+ * `[::1]:25`, `lmtp://host:24`, `lmtp+unix:///path`; and a proxy, `socks5://host:1080`.
  * Pure and linear; nothing is resolved and nothing here throws. The text comes from the admin, who
  * may have put a password into it: that is refused, and `withoutPassword` keeps it out of messages.
  */
+import { Buffer } from 'node:buffer';
 
 export interface Relay {
-  /** `smtps` speaks TLS from the first byte (RFC 8314), `smtp` starts in clear text. */
-  readonly scheme: 'smtp' | 'smtps';
-  /** A host name in small letters, or an IPv4 or IPv6 address without brackets. */
+  /** `smtps` speaks TLS from the first byte (RFC 8314), `smtp` and `lmtp` start in clear text. */
+  readonly scheme: 'smtp' | 'smtps' | 'lmtp';
+  /** A host name in small letters, an address without brackets, or `localhost` with a `path`. */
   readonly host: string;
+  /** 0 with a `path`. */
   readonly port: number;
   /** The login name of this relay, decoded. */
   readonly user: string | undefined;
+  /** The Unix socket that is connected to instead of host and port. */
+  readonly path?: string;
+  /** What holds for this relay instead of control/tls. */
+  readonly tls?: TlsPolicy;
+  /** What holds for this relay instead of control/tlspin; as parsePin gives them. */
+  readonly pins?: readonly string[];
 }
 
-const DEFAULT_PORT = { smtp: 25, smtps: 465 } as const;
+export type TlsPolicy = 'required' | 'opportunistic' | 'off';
+
+/** A server that connects to relays in our place. */
+export interface ProxyServer {
+  /** `socks5`: RFC 1928. `http`: the method CONNECT (RFC 9110 section 9.3.6). */
+  readonly scheme: 'socks5' | 'http';
+  readonly host: string;
+  readonly port: number;
+  readonly user: string | undefined;
+}
+
+const DEFAULT_PORT = { smtp: 25, smtps: 465, lmtp: 24 } as const;
 const LONGEST = 1024;
 
+/** Octets that the name of a Unix socket may have on Linux. */
+const LONGEST_PATH = 107;
+
 /**
- * Reads one relay. Without a port, `smtp` and the bare forms mean 25, `smtps` means 465. The user is
- * percent-decoded and ends at the last `@`, so `smtps://me@example.com@smtp.example.com` works.
+ * Reads one relay. Without a port, `smtp` and the bare forms mean 25, `smtps` 465, `lmtp` 24. The
+ * user is percent-decoded and ends at the last `@`, so `smtps://me@example.com@smtp.example.com`
+ * works. Behind a `?` stand `tls=` and any number of `pin=`, joined by `&`.
  * `problem` is made to stand after the word "expected".
  */
 export function parseRelay(text: string): Relay | { readonly problem: string } {
   if (text.length > LONGEST) return { problem: `at most ${LONGEST} characters` };
-  const [, prefix, rest = text] = /^([^/@]*):\/\/(.*)$/s.exec(text) ?? [];
+  const [, prefix, behind = text] = /^([^/@?]*):\/\/(.*)$/s.exec(text) ?? [];
   const scheme = (prefix ?? 'smtp').toLowerCase();
-  if (scheme !== 'smtp' && scheme !== 'smtps') {
-    return { problem: 'smtp:// or smtps:// before the host' };
+  if (scheme === 'smtp+unix' || scheme === 'lmtp+unix') {
+    return readSocket(scheme === 'smtp+unix' ? 'smtp' : 'lmtp', behind);
+  }
+  if (scheme !== 'smtp' && scheme !== 'smtps' && scheme !== 'lmtp') {
+    return { problem: 'smtp://, smtps:// or lmtp:// before the host' };
   }
 
+  const [, rest = '', query] = /^([^?]*)(?:\?(.*))?$/s.exec(behind) ?? [];
+  const policy = readQuery(query);
+  if ('problem' in policy) return policy;
   const at = rest.lastIndexOf('@');
   let user: string | undefined;
   if (at >= 0) {
@@ -46,14 +76,56 @@ export function parseRelay(text: string): Relay | { readonly problem: string } {
   if (prefix !== undefined && place.endsWith('/')) place = place.slice(0, -1);
   const target = readPlace(place);
   if ('problem' in target) return target;
-  return { scheme, host: target.host, port: target.port ?? DEFAULT_PORT[scheme], user };
+  const port = target.port ?? DEFAULT_PORT[scheme];
+  return { scheme, host: target.host, port, user, ...policy };
 }
 
 /** Writes a relay in its long form, port included; `parseRelay` reads it back. */
 export function formatRelay(relay: Relay): string {
+  if (relay.path !== undefined) return `${relay.scheme}+unix://${relay.path}`;
   const user = relay.user === undefined ? '' : `${encodeURIComponent(relay.user)}@`;
-  const host = relay.host.includes(':') ? `[${relay.host}]` : relay.host;
-  return `${relay.scheme}://${user}${host}:${relay.port}`;
+  const query = [
+    ...(relay.tls === undefined ? [] : [`tls=${relay.tls}`]),
+    ...(relay.pins ?? []).map((pin) => `pin=${pin}`),
+  ].join('&');
+  const place = `${relay.scheme}://${user}${bracketed(relay.host)}:${relay.port}`;
+  return query === '' ? place : `${place}?${query}`;
+}
+
+/**
+ * Reads a proxy, `socks5://` or `http://` with host and port. The user is percent-decoded; a password
+ * is refused. `problem` is made to stand after the word "expected".
+ */
+export function parseProxy(text: string): ProxyServer | { readonly problem: string } {
+  if (text.length > LONGEST) return { problem: `at most ${LONGEST} characters` };
+  const [, scheme, login, place = ''] =
+    /^(socks5|http):\/\/(?:(.*)@)?([^@]*?)\/?$/is.exec(text) ?? [];
+  if (scheme === undefined) return { problem: 'socks5:// or http:// before host and port' };
+  const target = readPlace(place);
+  if ('problem' in target) return target;
+  if (target.port === undefined) return { problem: 'the port of the proxy behind its host' };
+  const reader = login === undefined ? { user: undefined } : readUser(login, 'proxypassword');
+  if ('problem' in reader) return reader;
+  const known = scheme.toLowerCase() === 'http' ? 'http' : 'socks5';
+  return { scheme: known, host: target.host, port: target.port, user: reader.user };
+}
+
+/**
+ * Reads the SHA-256 fingerprint of a certificate or public key: hexadecimal, with or without colons, or
+ * base64, each with or without `sha256:` or `sha256//` before it. Small hexadecimal digits are returned.
+ */
+export function parsePin(text: string): string | undefined {
+  const bare = text.replace(/^sha256(?::|\/\/)/i, '');
+  if (/^[0-9a-f]{2}(?::?[0-9a-f]{2}){31}$/i.test(bare))
+    return bare.replaceAll(':', '').toLowerCase();
+  // 32 octets leave the last two bits of the last digit empty.
+  if (!/^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=?$/.test(bare)) return undefined;
+  return Buffer.from(bare, 'base64').toString('hex');
+}
+
+/** A host as it stands before `:port`. */
+export function bracketed(host: string): string {
+  return host.includes(':') ? `[${host}]` : host;
 }
 
 /** The text of a relay line with anything that may be a password replaced by `***`. */
@@ -104,11 +176,40 @@ export function isIPv6(text: string): boolean {
   return ipv6Groups(text) !== undefined;
 }
 
-function readUser(text: string): { readonly user: string } | { readonly problem: string } {
+function readSocket(scheme: 'smtp' | 'lmtp', path: string): Relay | { readonly problem: string } {
+  const fit = path.startsWith('/') && !/[\p{Cc}\p{Cs}]/u.test(path);
+  if (!fit || Buffer.byteLength(path) > LONGEST_PATH) {
+    const example = 'as in lmtp+unix:///run/dovecot/lmtp';
+    return { problem: `an absolute path of at most ${LONGEST_PATH} bytes, ${example}` };
+  }
+  return { scheme, host: 'localhost', port: 0, user: undefined, path };
+}
+
+function readQuery(query = ''): Pick<Relay, 'tls' | 'pins'> | { readonly problem: string } {
+  let tls: TlsPolicy | undefined;
+  const pins: string[] = [];
+  for (const item of query === '' ? [] : query.split('&')) {
+    const [, key, value = ''] = /^(tls|pin)=(.*)$/is.exec(item) ?? [];
+    const policy = (['required', 'opportunistic', 'off'] as const).find((word) => word === value);
+    const pin = key === 'pin' ? parsePin(value) : undefined;
+    if (key === 'tls' && policy !== undefined && tls === undefined) tls = policy;
+    else if (pin !== undefined) pins.push(pin);
+    else {
+      return {
+        problem: 'tls=required, tls=opportunistic, tls=off or pin=FINGERPRINT behind the ?',
+      };
+    }
+  }
+  return { ...(tls === undefined ? {} : { tls }), ...(pins.length === 0 ? {} : { pins }) };
+}
+
+function readUser(
+  text: string,
+  secret = 'authpassword',
+): { readonly user: string } | { readonly problem: string } {
   if (text.includes(':')) {
     return {
-      problem:
-        'no password in the line: it belongs into authpassword (and write a : in a name as %3A)',
+      problem: `no password in the line: it belongs into ${secret} (and write a : in a name as %3A)`,
     };
   }
   let user: string;
@@ -141,8 +242,8 @@ function readPlace(
   return { host, port };
 }
 
-/** The eight 16-bit groups of an IPv6 address. */
-function ipv6Groups(text: string): readonly number[] | undefined {
+/** The eight 16-bit groups of an IPv6 address; undefined for any other text. */
+export function ipv6Groups(text: string): readonly number[] | undefined {
   if (text.length > 45) return undefined;
   const colon = text.lastIndexOf(':');
   const tail = text.slice(colon + 1);

@@ -1,17 +1,27 @@
 /**
- * One session with a relay. nodemailer's SMTP connection opens it on a socket of ours: greeting, EHLO,
- * STARTTLS, AUTH. Then the socket is taken over (its documented `_socket`), and the transactions are
- * this project's own: docs/decisions has why.
+ * One session with a relay. nodemailer's SMTP connection opens it on a socket of ours: greeting, EHLO or
+ * LHLO, STARTTLS. Then the socket is taken over (its documented `_socket`), and the login and the
+ * transactions are this project's own: docs/decisions has why.
  *
  * Hostile input: everything the relay says. Whatever fails here is no fault of any mail.
  */
 import type { Socket } from 'node:net';
+import { TLSSocket } from 'node:tls';
 import SMTPConnection from 'nodemailer/lib/smtp-connection';
-import { isLoopback, type Relay } from '../control/relay-url.ts';
+import { isLoopback, type Relay, type TlsPolicy } from '../control/relay-url.ts';
 import type { Answer, DialogueEvent, Stage } from '../mail/outcome.ts';
 import { isPermanent, isPositive, MalformedReply, ReplyParser } from '../mail/reply.ts';
 import { escapeText } from '../mail/text.ts';
-import { connectRelay, reasonOf, SessionError, type Trust, tlsOptions } from './connect.ts';
+import { authenticate, type Login, Mask } from './auth.ts';
+import {
+  checkPins,
+  connectRelay,
+  reasonOf,
+  SessionError,
+  type Trust,
+  tlsOptions,
+  type Way,
+} from './connect.ts';
 import { Dialogue, type OnLine } from './dialogue.ts';
 import { type Timeouts, type Transaction, Transactions } from './transactions.ts';
 
@@ -19,10 +29,15 @@ export interface SessionOptions {
   readonly relay: Relay;
   /** The name said in EHLO. */
   readonly helo: string;
-  readonly tls: 'required' | 'opportunistic' | 'off';
+  /** What holds unless the relay's own line says otherwise; so do pins. */
+  readonly tls: TlsPolicy;
   /** PEM text of own certification authorities. */
   readonly authorities: string | undefined;
-  readonly login: { readonly user: string; readonly password: string } | undefined;
+  readonly pins?: Trust['pins'];
+  readonly minimum?: Trust['minimum'];
+  readonly certificate?: Trust['certificate'];
+  readonly way?: Way;
+  readonly login: Login | undefined;
   /** Whether the password may go over a connection without verified TLS. */
   readonly cleartextLogin: boolean;
   /** Seconds. */
@@ -48,12 +63,21 @@ export class Session {
   #inFlight = 0;
   #expired = false;
 
-  private constructor(options: SessionOptions, ehlo: string, socket: Socket) {
+  private constructor(
+    options: SessionOptions,
+    extensions: ReadonlyMap<string, string>,
+    dialogue: Dialogue,
+  ) {
     this.relay = options.relay;
-    this.extensions = parseExtensions(ehlo);
+    this.extensions = extensions;
     this.#timeouts = options.timeouts;
-    this.#dialogue = new Dialogue(socket, options.onLine ?? (() => undefined));
-    this.#transactions = new Transactions(this.#dialogue, this.extensions, this.#timeouts);
+    this.#dialogue = dialogue;
+    this.#transactions = new Transactions(
+      dialogue,
+      extensions,
+      options.timeouts,
+      options.relay.scheme === 'lmtp',
+    );
     this.#lifetime = setTimeout(() => {
       this.#expired = true;
     }, options.timeouts.session * 1000).unref();
@@ -64,10 +88,36 @@ export class Session {
    * @throws SessionError for whatever goes wrong, with the stage and what was heard
    */
   static async open(options: SessionOptions): Promise<Session> {
+    const { relay, timeouts, way, login, onLine } = options;
     const trust = trustOf(options);
-    const socket = await connectRelay(options.relay, trust, options.timeouts.connect);
+    const socket = await connectRelay(relay, trust, timeouts.connect, way);
     const handshake = new Handshake(options, trust, socket);
-    return new Session(options, await handshake.run(), handshake.socket);
+    const extensions = parseExtensions(await handshake.run());
+    const mask = new Mask();
+    const dialogue = new Dialogue(handshake.socket, (side, line) =>
+      onLine?.(side, mask.shown(line)),
+    );
+    try {
+      if (login !== undefined) {
+        const secured = handshake.socket instanceof TLSSocket ? handshake.socket : undefined;
+        await authenticate(dialogue, login, {
+          host: relay.host,
+          port: relay.port,
+          offered: extensions.get('AUTH') ?? '',
+          secured,
+          confidential:
+            options.cleartextLogin ||
+            isLoopback(relay.host) ||
+            (secured !== undefined && trust.verify),
+          seconds: timeouts.helo,
+          mask,
+        });
+      }
+    } catch (error) {
+      dialogue.destroy();
+      throw error;
+    }
+    return new Session(options, extensions, dialogue);
   }
 
   /** Whether another transaction can be tried on it. */
@@ -127,9 +177,10 @@ export class Session {
   }
 }
 
-/** Greeting to AUTH, by nodemailer; what it logs tells the stage and the extensions. */
+/** Greeting to STARTTLS, by nodemailer; what it logs tells the stage and the extensions. */
 class Handshake {
   readonly #options: SessionOptions;
+  readonly #trust: Trust;
   readonly #connection: SMTPConnection;
   readonly #onLine: OnLine;
   #stage: Stage = 'greeting';
@@ -142,6 +193,7 @@ class Handshake {
     const { relay, timeouts } = options;
     const secured = relay.scheme === 'smtps';
     this.#options = options;
+    this.#trust = trust;
     this.#onLine = options.onLine ?? (() => undefined);
     this.#connection = new SMTPConnection({
       connection: socket,
@@ -149,6 +201,7 @@ class Handshake {
       port: relay.port,
       secure: secured,
       secured,
+      lmtp: relay.scheme === 'lmtp',
       name: options.helo,
       tls: tlsOptions(relay, trust),
       requireTLS: !secured && policyOf(options) === 'required',
@@ -185,7 +238,8 @@ class Handshake {
     const deadline = setTimeout(() => this.socket.destroy(), session * 1000);
     try {
       await this.#step((done) => this.#connection.connect(done));
-      if (this.#options.login !== undefined) await this.#login(this.#options.login);
+      const { socket } = this;
+      if (socket instanceof TLSSocket) checkPins(socket, this.#trust);
     } catch (error) {
       this.#connection.close();
       throw error;
@@ -199,28 +253,6 @@ class Handshake {
     socket.setTimeout(0);
     socket.pause();
     return this.#ehlo;
-  }
-
-  async #login(login: { readonly user: string; readonly password: string }): Promise<void> {
-    this.#stage = 'auth';
-    const { relay, cleartextLogin } = this.#options;
-    const verified = this.#connection.secure && trustOf(this.#options).verify;
-    if (!verified && !cleartextLogin && !isLoopback(relay.host)) {
-      const reason = this.#connection.secure
-        ? 'the password is kept back: the certificate is not verified (control files tls, authcleartext)'
-        : 'the password is kept back: the connection has no TLS (control files tls, authcleartext)';
-      throw new SessionError('auth', { kind: 'closed', reason });
-    }
-    if (!this.#connection.allowsAuth) {
-      const reason = this.#connection.secure
-        ? 'the relay offers no AUTH; without a login remove control/authuser'
-        : 'the relay offers no AUTH on a connection without TLS (control file tls)';
-      throw new SessionError('auth', { kind: 'closed', reason });
-    }
-    const { user, password: pass } = login;
-    await this.#step((done) =>
-      this.#connection.login({ user, pass, credentials: { user, pass } }, done),
-    );
   }
 
   /** Runs one step of nodemailer, which reports by callback or by its `error` event. */
@@ -243,13 +275,10 @@ class Handshake {
     if (typeof text !== 'string') return;
     if (side === 'client') {
       const verb = text.split(' ', 1)[0]?.toUpperCase();
-      if (verb === 'EHLO' || verb === 'HELO') this.#stage = 'ehlo';
+      if (verb === 'EHLO' || verb === 'HELO' || verb === 'LHLO') this.#stage = 'ehlo';
       this.#helo = verb === 'HELO';
       if (verb === 'STARTTLS') this.#stage = 'starttls';
-      // Whatever is said during AUTH may be a secret, also in base64.
-      const secret = this.#stage === 'auth';
-      const shown = verb === 'AUTH' ? `AUTH ${text.split(' ')[1] ?? ''} ***` : '***';
-      this.#onLine('C', secret ? shown : escapeText(text));
+      this.#onLine('C', escapeText(text));
     } else if (side === 'server') {
       for (const line of text.split('\n')) this.#onLine('S', escapeText(line));
       this.#judge(text);
@@ -316,21 +345,40 @@ function eventOf(text: string): DialogueEvent {
   return { kind: 'malformed', reason: 'an unfinished reply' };
 }
 
-/** A relay on loopback needs no TLS, unless an own authority is named for it. */
-function policyOf(options: SessionOptions): SessionOptions['tls'] {
-  const exempt = isLoopback(options.relay.host) && options.authorities === undefined;
+/** A relay on this machine needs no TLS, unless an own authority or a pin is named for it. */
+function policyOf(options: SessionOptions): TlsPolicy {
+  const { relay, authorities } = options;
+  if (relay.tls !== undefined) return relay.tls;
+  // Nobody listens in on a Unix socket.
+  if (relay.path !== undefined) return 'off';
+  const exempt =
+    isLoopback(relay.host) && authorities === undefined && pinsOf(options).length === 0;
   return exempt && options.tls === 'required' ? 'opportunistic' : options.tls;
 }
 
 function trustOf(options: SessionOptions): Trust {
-  return { verify: policyOf(options) === 'required', authorities: options.authorities };
+  const { authorities, minimum, certificate } = options;
+  const pins = pinsOf(options);
+  const verify = policyOf(options) === 'required' || pins.length > 0;
+  return { verify, authorities, pins, minimum, certificate };
 }
 
+function pinsOf({ relay, pins = [] }: SessionOptions): readonly string[] {
+  return relay.pins ?? pins;
+}
+
+/** Later lines of the same keyword are added to the first one: some relays offer AUTH twice. */
 function parseExtensions(ehlo: string): ReadonlyMap<string, string> {
   const extensions = new Map<string, string>();
   for (const line of ehlo.split('\n').slice(1)) {
     const match = /^\d{3}[ -]([A-Za-z0-9-]+)(?:[ =](.*))?$/.exec(line.trim());
-    if (match !== null) extensions.set((match[1] ?? '').toUpperCase(), match[2] ?? '');
+    if (match === null) continue;
+    const keyword = (match[1] ?? '').toUpperCase();
+    const before = extensions.get(keyword);
+    extensions.set(
+      keyword,
+      before === undefined ? (match[2] ?? '') : `${before} ${match[2] ?? ''}`,
+    );
   }
   return extensions;
 }

@@ -47,6 +47,8 @@ interface Job {
   readonly answers: (Answer | undefined)[];
   /** Recipients that are named to the relay, as indexes. */
   readonly named: readonly number[];
+  /** Those of them that the relay said yes to. */
+  readonly accepted: number[];
   readonly resolve: (answers: readonly Answer[]) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -64,6 +66,7 @@ export class Transactions {
   readonly #dialogue: Dialogue;
   readonly #extensions: ReadonlyMap<string, string>;
   readonly #timeouts: Timeouts;
+  readonly #lmtp: boolean;
   readonly #jobs: Job[] = [];
   /** Bytes that leave with the next write: the end of a message waits here for the next envelope. */
   #out: Buffer[] = [];
@@ -73,10 +76,17 @@ export class Transactions {
   /** The relay keeps a half-done transaction: RSET comes before the next MAIL. */
   #open = false;
 
-  constructor(dialogue: Dialogue, extensions: ReadonlyMap<string, string>, timeouts: Timeouts) {
+  /** @param lmtp whether the end of a message is answered for each recipient (RFC 2033) */
+  constructor(
+    dialogue: Dialogue,
+    extensions: ReadonlyMap<string, string>,
+    timeouts: Timeouts,
+    lmtp = false,
+  ) {
     this.#dialogue = dialogue;
     this.#extensions = extensions;
     this.#timeouts = timeouts;
+    this.#lmtp = lmtp;
   }
 
   /** Whether messages may follow each other before they are answered. */
@@ -101,7 +111,7 @@ export class Transactions {
     const named = indexesOf(answers);
     if (named.length === 0) return Promise.resolve(complete(answers));
     return new Promise((resolve, reject) => {
-      this.#jobs.push({ transaction, answers, named, resolve, reject });
+      this.#jobs.push({ transaction, answers, named, accepted: [], resolve, reject });
       if (!this.#pumping) void this.#pump();
     });
   }
@@ -143,7 +153,7 @@ export class Transactions {
     void this.#read(async () => {
       await this.#dialogue.reply(this.#timeouts.mail);
       await this.#readEnvelope(job, silence);
-      this.#settle(job, 'dot', await this.#dialogue.reply(this.#timeouts.dot));
+      await this.#readEnd(job);
       // The next message begins with RSET all the same.
       this.#open = false;
     });
@@ -231,9 +241,7 @@ export class Transactions {
     }
     // The dot leaves with the end of the message: alone it would wait for an acknowledgement.
     if (stuffing !== undefined) this.#out.push(Buffer.from(stuffing.end()));
-    const answered = this.#read(async () => {
-      this.#settle(job, 'dot', await this.#dialogue.reply(this.#timeouts.dot));
-    });
+    const answered = this.#read(() => this.#readEnd(job));
     this.#open = false;
     if (this.overlapping && this.#jobs.length > 0) return;
     this.#flush();
@@ -270,6 +278,17 @@ export class Transactions {
     return accepted;
   }
 
+  /** What the relay says to the end of the message: once, or in LMTP once for each recipient that it took. */
+  async #readEnd(job: Job): Promise<void> {
+    const { dot } = this.#timeouts;
+    // RFC 2033 sections 4.2 and 4.3: where it took none, a single reply says so.
+    for (const index of this.#lmtp ? job.accepted.slice(0, -1) : []) {
+      const event = await this.#dialogue.reply(dot);
+      job.answers[index] ??= { stage: 'dot', event };
+    }
+    this.#settle(job, 'dot', await this.#dialogue.reply(dot));
+  }
+
   /** 421: the relay is about to close (RFC 5321 section 3.8), whatever else was asked. */
   #obeyClosing(event: DialogueEvent): boolean {
     const closing = isReply(event, ({ code }) => code === 421);
@@ -278,12 +297,15 @@ export class Transactions {
   }
 
   #hearRcpt(job: Job, n: number, event: DialogueEvent, silence?: Stage): boolean {
-    if (isReply(event, isPositive)) return true;
+    const index = job.named[n];
+    if (isReply(event, isPositive)) {
+      if (index !== undefined) job.accepted.push(index);
+      return true;
+    }
     // That goes for the recipients accepted before, too.
     if (this.#obeyClosing(event)) settleRest(job, 'rcpt', event);
     // Where nothing is heard any more, that goes for those accepted before, too.
     if (event.kind !== 'reply') settleRest(job, silence ?? 'rcpt', event);
-    const index = job.named[n];
     if (index !== undefined) job.answers[index] ??= { stage: 'rcpt', event };
     return false;
   }

@@ -1,10 +1,13 @@
 /** What a run takes from the control folder, read as a whole: one bad file defers all mail, visibly. */
 import fs from 'node:fs';
+import { join } from 'node:path';
 import { type ControlName, catalogue } from '../control/catalogue.ts';
 import { type Control, ControlError } from '../control/control.ts';
 import type { Relay } from '../control/relay-url.ts';
 import type { RetryPlan } from '../control/retry.ts';
 import { checkWindows } from '../queue/schedule.ts';
+import type { Login } from '../relay/auth.ts';
+import { checkTrust, type Way } from '../relay/connect.ts';
 import type { SessionOptions } from '../relay/session.ts';
 
 export interface Settings {
@@ -21,10 +24,14 @@ export interface Settings {
   readonly sessionWith: (relay: Relay) => SessionOptions;
 }
 
+/** How long the command that prints the password may take, in seconds. */
+const COMMAND_DEADLINE = 30;
+
 /**
+ * @param now milliseconds since 1970-01-01 UTC
  * @throws ControlError for the first file that is malformed or cannot be read
  */
-export function readSettings(control: Control): Settings {
+export function readSettings(control: Control, now: () => number): Settings {
   // Also the files that only submissions read: what they made of a mail is not what was meant.
   for (const name of Object.keys(catalogue) as ControlName[]) control.get(name);
   const retry = control.get('retry');
@@ -45,12 +52,12 @@ export function readSettings(control: Control): Settings {
       hint: `Make it: echo smtp://user@smtp.example.com:587 > ${control.folder}/relay`,
     });
   }
-  const password = control.get('authpassword');
-  const authorities = readAuthorities(control);
+  const way = readWay(control);
   const common = {
     helo: control.get('helohost'),
     tls: control.get('tls'),
-    authorities,
+    ...readTrust(control),
+    way,
     cleartextLogin: control.get('authcleartext'),
     timeouts: {
       connect: control.get('timeoutconnect'),
@@ -65,8 +72,9 @@ export function readSettings(control: Control): Settings {
       session: control.get('timeoutsession'),
     },
   };
-  const users = new Map(relays.map((relay) => [relay, relay.user ?? control.get('authuser')]));
-  if (password === undefined && [...users.values()].some((user) => user !== undefined)) {
+  const login = readLogin(control, way, now);
+  for (const relay of relays) {
+    if (login(relay) === undefined || login.secret || common.certificate !== undefined) continue;
     throw new ControlError({
       file: `${control.folder}/authpassword`,
       expected: 'the password of the login name, but the file is missing',
@@ -81,25 +89,158 @@ export function readSettings(control: Control): Settings {
     connections: control.get('connections'),
     connectionMessages: control.get('connectionmessages'),
     messagesInFlight: control.get('messagesinflight'),
-    sessionWith: (relay) => {
-      const user = users.get(relay);
-      const login = user === undefined || password === undefined ? undefined : { user, password };
-      return { ...common, relay, login };
-    },
+    sessionWith: (relay) => ({ ...common, relay, login: login(relay) }),
   };
 }
 
-function readAuthorities(control: Control): string | undefined {
-  const path = control.get('tlscafile');
-  if (path === undefined) return undefined;
+function readWay(control: Control): Way {
+  const server = control.get('proxy');
+  const proxy = server && { ...server, password: control.get('proxypassword') };
+  return { source: control.get('sourceaddress'), proxy };
+}
+
+/** How a relay's login is had; `secret` says whether there is more to it than a name. */
+function readLogin(
+  control: Control,
+  way: Way,
+  now: () => number,
+): ((relay: Relay) => Login | undefined) & { readonly secret: boolean } {
+  const mechanisms = control.get('authmechanisms');
+  const secret = readSecret(control, way, now);
+  const of = (relay: Relay): Login | undefined => {
+    const user = relay.user ?? control.get('authuser');
+    return user === undefined || relay.path !== undefined
+      ? undefined
+      : { user, mechanisms, ...secret };
+  };
+  return Object.assign(of, { secret: Object.keys(secret).length > 0 });
+}
+
+function readSecret(
+  control: Control,
+  way: Way,
+  now: () => number,
+): Pick<Login, 'password' | 'token'> {
+  const url = control.get('oauthtokenurl');
+  if (url !== undefined) {
+    const request = {
+      url,
+      clientId: required(control, 'oauthclientid'),
+      clientSecret: control.get('oauthclientsecret'),
+      refreshToken: required(control, 'oauthrefreshtoken'),
+    };
+    const file = join(control.get('spooldir'), 'run', 'oauth');
+    return {
+      token: shared(async (fresh) => {
+        const { accessToken } = await import('./credentials.ts');
+        return await accessToken(request, way, file, now, fresh);
+      }),
+    };
+  }
+  const password = control.get('authpassword');
+  if (password !== undefined) return { password };
+  const command = control.get('authpasswordcommand');
+  if (command === undefined) return {};
+  return {
+    password: shared(async () => {
+      const { passwordOf } = await import('./credentials.ts');
+      return await passwordOf(command, COMMAND_DEADLINE);
+    }),
+  };
+}
+
+function required(control: Control, name: 'oauthclientid' | 'oauthrefreshtoken'): string {
+  const value = control.get(name);
+  if (value !== undefined) return value;
+  throw new ControlError({
+    file: `${control.folder}/${name}`,
+    expected: 'what belongs to oauthtokenurl, but the file is missing',
+    hint: `Make it, or remove ${control.folder}/oauthtokenurl.`,
+  });
+}
+
+/** All connections of a delivery share one answer, also one that failed; a fresh one replaces it. */
+function shared(get: (fresh: boolean) => Promise<string>): (fresh?: boolean) => Promise<string> {
+  let answer: Promise<string> | undefined;
+  let renewed = false;
+  return (fresh = false) => {
+    if (answer === undefined || (fresh && !renewed)) {
+      renewed = fresh;
+      answer = get(fresh);
+    }
+    return answer;
+  };
+}
+
+function readTrust(
+  control: Control,
+): Required<Pick<SessionOptions, 'authorities' | 'pins' | 'minimum' | 'certificate'>> {
+  const authorities = readPem(control, 'tlscafile');
+  const chain = readPem(control, 'tlscertfile');
+  const key = readPem(control, 'tlskeyfile');
+  const minimum = control.get('tlsminimum') === '1.3' ? 'TLSv1.3' : 'TLSv1.2';
+  if ((chain === undefined) !== (key === undefined)) {
+    const [missing, there] =
+      key === undefined ? ['tlskeyfile', 'tlscertfile'] : ['tlscertfile', 'tlskeyfile'];
+    throw new ControlError({
+      file: `${control.folder}/${missing}`,
+      expected: `what belongs to ${there}, but the file is missing`,
+      hint: `Make it, or remove ${control.folder}/${there}.`,
+    });
+  }
+  const certificate = chain === undefined || key === undefined ? undefined : { chain, key };
+  check(control, 'tlscafile', 'a file with certificates', () => checkTrust({ authorities }));
+  check(control, 'tlskeyfile', 'the key of the certificate in tlscertfile', () =>
+    checkTrust({ authorities: undefined, certificate }),
+  );
+  return { authorities, pins: control.get('tlspin'), minimum, certificate };
+}
+
+function check(
+  control: Control,
+  name: 'tlscafile' | 'tlskeyfile',
+  expected: string,
+  test: () => void,
+): void {
   try {
-    return fs.readFileSync(path, 'latin1');
+    test();
   } catch (error) {
     throw new ControlError({
-      file: `${control.folder}/tlscafile`,
+      file: `${control.folder}/${name}`,
+      found: control.get(name),
+      expected,
+      hint: error instanceof Error ? `${error.message}.` : 'OpenSSL does not take it.',
+    });
+  }
+}
+
+function readPem(
+  control: Control,
+  name: 'tlscafile' | 'tlscertfile' | 'tlskeyfile',
+): string | undefined {
+  const path = control.get(name);
+  if (path === undefined) return undefined;
+  try {
+    const open = fs.constants.S_IROTH | fs.constants.S_IWOTH | fs.constants.S_IWGRP;
+    const fd = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK);
+    try {
+      const { mode } = fs.fstatSync(fd);
+      if (name !== 'tlskeyfile' || (mode & open) === 0) return fs.readFileSync(fd, 'latin1');
+    } finally {
+      fs.closeSync(fd);
+    }
+  } catch (error) {
+    throw new ControlError({
+      file: `${control.folder}/${name}`,
       found: path,
       expected: 'the path of a PEM file that this user may read',
       hint: error instanceof Error ? `${error.message}.` : 'Reading it failed.',
     });
   }
+  throw new ControlError({
+    file: `${control.folder}/${name}`,
+    found: path,
+    expected: 'the path of a file that others cannot read or change',
+    hint: `Close it: chmod 640 ${path}`,
+  });
 }

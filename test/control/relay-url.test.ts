@@ -8,6 +8,8 @@ import {
   isIPv4,
   isIPv6,
   isLoopback,
+  parsePin,
+  parseProxy,
   parseRelay,
   type Relay,
   withoutPassword,
@@ -15,6 +17,10 @@ import {
 
 function relay(scheme: 'smtp' | 'smtps', host: string, port: number, user?: string): Relay {
   return { scheme, host, port, user };
+}
+
+function socket(scheme: 'smtp' | 'lmtp', path: string): Relay {
+  return { scheme, host: 'localhost', port: 0, user: undefined, path };
 }
 
 test('Each form of a relay is read, with its default port.', () => {
@@ -38,6 +44,21 @@ test('Each form of a relay is read, with its default port.', () => {
     ['smtps://alice@h', relay('smtps', 'h', 465, 'alice')],
     ['smtps://alice%40example.com@h', relay('smtps', 'h', 465, 'alice@example.com')],
     ['smtps://alice@example.com@h:99', relay('smtps', 'h', 99, 'alice@example.com')],
+    ['lmtp://h', { scheme: 'lmtp', host: 'h', port: 24, user: undefined }],
+    ['LMTP://me@[::1]:2424', { scheme: 'lmtp', host: '::1', port: 2424, user: 'me' }],
+    ['lmtp+unix:///run/a b:c?d@e', socket('lmtp', '/run/a b:c?d@e')],
+    ['smtp+unix:///s', socket('smtp', '/s')],
+    ['h?tls=off', { ...relay('smtp', 'h', 25), tls: 'off' }],
+    ['smtp://h/?tls=required', { ...relay('smtp', 'h', 25), tls: 'required' }],
+    ['smtp://h:587?', relay('smtp', 'h', 587)],
+    [
+      `smtps://me@h?pin=sha256//${'A'.repeat(43)}=&tls=opportunistic&pin=${'AB'.repeat(32)}`,
+      {
+        ...relay('smtps', 'h', 465, 'me'),
+        tls: 'opportunistic',
+        pins: ['00'.repeat(32), 'ab'.repeat(32)],
+      },
+    ],
     ['smtps://a%3Ab%25%20c%C3%A9@h', relay('smtps', 'h', 465, 'a:b% cé')],
   ];
   for (const [text, expected] of table) assert.deepEqual(parseRelay(text), expected, text);
@@ -46,8 +67,16 @@ test('Each form of a relay is read, with its default port.', () => {
 test('A relay that cannot be is refused with the reason.', () => {
   const table: [string, RegExp][] = [
     ['', /host name/],
-    ['smtpx://h', /smtp:\/\/ or smtps:\/\//],
-    ['http://h', /smtp:\/\/ or smtps:\/\//],
+    ['smtpx://h', /smtp:\/\/, smtps:\/\/ or lmtp/],
+    ['http://h', /smtp:\/\/, smtps:\/\/ or lmtp/],
+    ['lmtp+unix://run/lmtp', /absolute path/],
+    ['lmtp+unix://', /absolute path/],
+    [`smtp+unix:///${'a'.repeat(107)}`, /absolute path/],
+    ['smtps+unix:///s', /smtps:\/\/ or lmtp/],
+    ['h?tls=maybe', /behind the \?/],
+    ['h?tls=off&tls=off', /behind the \?/],
+    ['h?pin=abc', /behind the \?/],
+    ['h?x=y', /behind the \?/],
     ['user@h', /before a login name/],
     ['user:pw@h', /before a login name/],
     ['smtps://user:pw@h', /authpassword/],
@@ -110,6 +139,76 @@ const anyRelay: fc.Arbitrary<Relay> = fc.record(
   },
   { noNullPrototype: true },
 );
+
+const pinned = fc.record(
+  {
+    tls: fc.constantFrom('required' as const, 'opportunistic' as const, 'off' as const),
+    pins: fc.array(fc.stringMatching(/^[0-9a-f]{64}$/), { minLength: 1, maxLength: 3 }),
+  },
+  { requiredKeys: [], noNullPrototype: true },
+);
+
+test('A written relay with its own policy or socket is read back as the same relay.', () => {
+  fc.assert(
+    fc.property(anyRelay, pinned, (one, policy) => {
+      assert.deepEqual(parseRelay(formatRelay({ ...one, ...policy })), { ...one, ...policy });
+    }),
+  );
+  for (const text of ['lmtp+unix:///a@b?c', 'smtp+unix:///x/é']) {
+    const read = parseRelay(text);
+    assert.ok(!('problem' in read));
+    assert.equal(formatRelay(read), text);
+  }
+});
+
+test('Each form of a proxy is read, and a password in it is refused.', () => {
+  const table: [string, object | RegExp][] = [
+    ['socks5://h:1080', { scheme: 'socks5', host: 'h', port: 1080, user: undefined }],
+    ['HTTP://[::1]:3128/', { scheme: 'http', host: '::1', port: 3128, user: undefined }],
+    ['socks5://a%40b@h:1', { scheme: 'socks5', host: 'h', port: 1, user: 'a@b' }],
+    ['socks5://h', /port/],
+    ['socks5://u:pw@h:1', /proxypassword/],
+    ['socks4://h:1', /socks5:/],
+    ['h:1', /socks5:/],
+    ['http://h:0', /port/],
+    ['http://:1', /host name/],
+  ];
+  for (const [text, expected] of table) {
+    const read = parseProxy(text);
+    if (!(expected instanceof RegExp)) assert.deepEqual(read, expected, text);
+    else assert.match('problem' in read ? read.problem : 'none', expected, text);
+  }
+  fc.assert(
+    fc.property(fc.string({ unit: 'binary' }), (text) => void parseProxy(`http://${text}`)),
+  );
+});
+
+test('A fingerprint is read in each way that tools print it.', () => {
+  const hex = '0123456789abcdef'.repeat(4);
+  const base64 = Buffer.from(hex, 'hex').toString('base64');
+  const colons = hex.toUpperCase().replace(/..(?!$)/g, '$&:');
+  for (const text of [
+    hex,
+    colons,
+    base64,
+    base64.replace('=', ''),
+    `sha256//${base64}`,
+    `SHA256:${hex}`,
+  ]) {
+    assert.equal(parsePin(text), hex, text);
+  }
+  for (const text of [
+    '',
+    hex.slice(1),
+    `${hex}0`,
+    `sha1:${hex}`,
+    base64.slice(2),
+    `${base64}=`,
+    `${hex}:`,
+  ]) {
+    assert.equal(parsePin(text), undefined, text);
+  }
+});
 
 test('A written relay is read back as the same relay.', () => {
   assert.equal(formatRelay(relay('smtps', '::1', 465, 'a@b:c')), 'smtps://a%40b%3Ac@[::1]:465');

@@ -1,0 +1,150 @@
+/**
+ * Fetches an OAuth 2 access token with a refresh token (RFC 6749 section 6), over the same way as
+ * connections to relays. Keeps nothing. Hostile input: the answer, which is bounded and has a deadline.
+ */
+import http from 'node:http';
+import { openSocket, reasonOf, SessionError, type Trust, type Way } from './connect.ts';
+
+export interface TokenRequest {
+  /** https, or http to this machine. */
+  readonly url: string;
+  readonly clientId: string;
+  readonly clientSecret: string | undefined;
+  readonly refreshToken: string;
+}
+
+export interface TokenAnswer {
+  readonly accessToken: string;
+  /** Seconds that it is good for. */
+  readonly lifetime: number;
+  /** What to ask with from now on, where it is another one. */
+  readonly refreshToken: string | undefined;
+}
+
+/** How long it may take, in seconds. */
+const DEADLINE = 30;
+/** Octets that the answer may have. */
+const ANSWER_LIMIT = 64 * 1024;
+/** RFC 6749 section 5.1 leaves the lifetime to the server; an hour is what they all say. */
+const USUAL_LIFETIME = 3600;
+
+/**
+ * @throws Error with the reason, not escaped, without a secret
+ */
+export async function fetchToken(request: TokenRequest, way: Way): Promise<TokenAnswer> {
+  const url = new URL(request.url);
+  let answer: Answer;
+  try {
+    answer = await post(url, formOf(request), way);
+  } catch (error) {
+    const event = error instanceof SessionError ? error.event : undefined;
+    const reason =
+      event?.kind === 'closed'
+        ? event.reason
+        : event?.kind === 'timeout'
+          ? `no answer within ${event.seconds} seconds`
+          : reasonOf(error);
+    throw new Error(`no access token from ${url.host}: ${reason}`);
+  }
+  return readAnswer(url.host, answer);
+}
+
+interface Answer {
+  readonly status: number;
+  readonly text: string;
+}
+
+function formOf({ clientId, clientSecret, refreshToken }: TokenRequest): string {
+  const form = new URLSearchParams({
+    grant_type: 'refresh_token',
+    client_id: clientId,
+    refresh_token: refreshToken,
+  });
+  if (clientSecret !== undefined) form.set('client_secret', clientSecret);
+  return form.toString();
+}
+
+async function post(url: URL, form: string, way: Way): Promise<Answer> {
+  const secured = url.protocol === 'https:';
+  const host = url.hostname.replace(/^\[|\]$/g, '');
+  const port = Number(url.port) || (secured ? 443 : 80);
+  const trust: Trust = { verify: true, authorities: undefined };
+  const socket = await openSocket({ host, port }, secured ? trust : undefined, DEADLINE, way);
+  return await new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      reject(new Error(`no answer within ${DEADLINE} seconds`));
+      socket.destroy();
+    }, DEADLINE * 1000);
+    const request = http.request(url, {
+      method: 'POST',
+      // The URL's scheme has been seen to above: the socket speaks TLS already.
+      protocol: 'http:',
+      createConnection: () => socket,
+      headers: {
+        'Content-Type': 'application/x-www-form-urlencoded',
+        Accept: 'application/json',
+        Connection: 'close',
+      },
+    });
+    request.on('error', reject);
+    request.on('close', () => {
+      clearTimeout(timer);
+      socket.destroy();
+      reject(new Error('the connection was closed'));
+    });
+    request.on('response', (response) => {
+      let text = '';
+      response.setEncoding('utf8');
+      response.on('data', (chunk: string) => {
+        text += chunk;
+        if (text.length > ANSWER_LIMIT) response.destroy(new Error('the answer is too long'));
+      });
+      response.on('error', reject);
+      response.on('end', () => resolve({ status: response.statusCode ?? 0, text }));
+    });
+    request.end(form);
+  });
+}
+
+function readAnswer(host: string, { status, text }: Answer): TokenAnswer {
+  const fields = parseFields(text);
+  const { access_token: accessToken, error, error_description: more } = fields;
+  if (error === 'invalid_grant') {
+    throw new Error(
+      `${host} refuses the refresh token (invalid_grant${said(more)}): write a new one into control/oauthrefreshtoken`,
+    );
+  }
+  if (status !== 200 || typeof accessToken !== 'string') {
+    throw new Error(
+      `no access token from ${host}: HTTP status ${status}${said(error)}${said(more)}`,
+    );
+  }
+  // RFC 6750 section 2.1: what a token may be made of; anything else could add to the AUTH command.
+  if (!/^[\x21-\x7e]{1,10000}$/.test(accessToken)) {
+    throw new Error(`no access token from ${host}: what it sent is none`);
+  }
+  const { expires_in: lifetime, refresh_token: refreshToken } = fields;
+  const seconds = Number(lifetime);
+  return {
+    accessToken,
+    lifetime: seconds > 0 && seconds < 1e9 ? seconds : USUAL_LIFETIME,
+    refreshToken:
+      typeof refreshToken === 'string' && /^[\x20-\x7e]{1,10000}$/.test(refreshToken)
+        ? refreshToken
+        : undefined,
+  };
+}
+
+function parseFields(text: string): Readonly<Record<string, unknown>> {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null ? { ...value } : {};
+  } catch (error) {
+    if (error instanceof SyntaxError) return {};
+    throw error;
+  }
+}
+
+function said(text: unknown): string {
+  return typeof text === 'string' && text !== '' ? `, ${text.slice(0, 200)}` : '';
+}
