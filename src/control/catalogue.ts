@@ -4,13 +4,19 @@
  * shipped folder from it, and the type `ControlValues` is derived from it. Pure; the parsers take
  * any text and never throw.
  */
+import { isMailbox } from '../mail/address.ts';
 import { parseDuration } from './duration.ts';
 import {
   isHostName,
   isIPv4,
   isIPv6,
+  isLoopback,
+  type ProxyServer,
+  parsePin,
+  parseProxy,
   parseRelay,
   type Relay,
+  type TlsPolicy,
   withoutPassword,
 } from './relay-url.ts';
 import { DEFAULT_RETRY, type Line, parseRetry, type RetryPlan } from './retry.ts';
@@ -53,9 +59,23 @@ export interface Problem {
   readonly expected?: string;
 }
 
+/** The SASL mechanisms that are known here. */
+const MECHANISMS = [
+  'EXTERNAL',
+  'SCRAM-SHA-256-PLUS',
+  'SCRAM-SHA-256',
+  'OAUTHBEARER',
+  'XOAUTH2',
+  'PLAIN',
+  'LOGIN',
+  'CRAM-MD5',
+] as const;
+
+export type MechanismName = (typeof MECHANISMS)[number];
+
 const HOST = 'a host name, as in mail.example.com (in ASCII, xn--… for others)';
 const RELAY =
-  'a relay, as in smtp.example.com, smtp://host:587, smtps://user@host or [2001:db8::1]:25';
+  'a relay, as in smtp.example.com, smtp://host:587, smtps://user@host, [2001:db8::1]:25, lmtp://host or lmtp+unix:///path';
 const PATH = 'an absolute path';
 
 const me: ControlFile<string> = {
@@ -137,7 +157,7 @@ const relay: ControlFile<readonly Relay[]> = {
   name: 'relay',
   kind: 'list',
   takes: RELAY,
-  help: 'The relays that take our mail, tried in order. The port is 25 for smtp:// and bare names, 465 for smtps://; most login ports are written smtp://user@host:587. A password goes into authpassword. While no relay is named, mail is accepted and waits.',
+  help: 'The relays that take our mail, tried in order. The port is 25 for smtp:// and bare names, 465 for smtps://, 24 for lmtp://; most login ports are written smtp://user@host:587. smtp+unix:///path and lmtp+unix:///path are Unix sockets, without TLS and login. ?tls=opportunistic or ?pin=FINGERPRINT behind a relay holds for it instead of the files tls and tlspin; & joins several. A password goes into authpassword. While no relay is named, mail is accepted and waits.',
   absent: { file: relayip },
   parse: parseRelays,
 };
@@ -160,11 +180,73 @@ const authpassword: ControlFile<string | undefined> = {
   parse: single(credential),
 };
 
+const authpasswordcommand: ControlFile<string | undefined> = {
+  name: 'authpasswordcommand',
+  kind: 'secret',
+  takes: 'one shell command',
+  help: 'A command whose first line of output is the password, used where there is no authpassword. It is run when a relay asks for the login, by the user that sends, with sh -c, PATH=/usr/local/bin:/usr/bin:/bin and no other environment, and has 30 seconds. With oauthbearer or xoauth2 in authmechanisms it prints an OAuth 2 access token.',
+  absent: { value: undefined, means: 'no command' },
+  parse: single(credential),
+};
+
+const authmechanisms: ControlFile<readonly MechanismName[] | undefined> = {
+  name: 'authmechanisms',
+  kind: 'value',
+  takes: `mechanisms, best first: ${MECHANISMS.join(', ').toLowerCase()}`,
+  help: 'The ways to log in that may be used. external logs in by tlscertfile and needs no password; oauthbearer and xoauth2 take the password for an access token where there is no oauthtokenurl.',
+  absent: {
+    value: undefined,
+    means:
+      'scram-sha-256-plus, scram-sha-256, plain, login, cram-md5 with a password, oauthbearer, xoauth2 with oauthtokenurl, external with neither',
+  },
+  parse: single((text) => {
+    const words = text.toUpperCase().split(/[ \t,]+/);
+    const names = words.flatMap((word) => MECHANISMS.find((name) => name === word) ?? []);
+    return names.length === words.length ? { value: names } : undefined;
+  }),
+};
+
+const oauthtokenurl: ControlFile<string | undefined> = {
+  name: 'oauthtokenurl',
+  kind: 'value',
+  takes: 'a https:// URL (http:// only for this machine) of at most 1024 characters',
+  help: 'Where access tokens come from (OAuth 2, RFC 6749 section 6), as in https://oauth2.googleapis.com/token. With it the login is by access token, and oauthclientid and oauthrefreshtoken have to be there.',
+  absent: { value: undefined, means: 'no OAuth 2' },
+  parse: single(tokenUrl),
+};
+
+const oauthclientid: ControlFile<string | undefined> = {
+  name: 'oauthclientid',
+  kind: 'value',
+  takes: 'one line of text without control characters',
+  help: 'The name under which this program is known where access tokens come from.',
+  absent: { value: undefined, means: 'no OAuth 2' },
+  parse: single(credential),
+};
+
+const oauthclientsecret: ControlFile<string | undefined> = {
+  name: 'oauthclientsecret',
+  kind: 'secret',
+  takes: 'one line of text without control characters',
+  help: 'The secret that belongs to oauthclientid, where it has one.',
+  absent: { value: undefined, means: 'none is sent' },
+  parse: single(credential),
+};
+
+const oauthrefreshtoken: ControlFile<string | undefined> = {
+  name: 'oauthrefreshtoken',
+  kind: 'secret',
+  takes: 'one line of text without control characters',
+  help: 'What access tokens are asked for with. When the other side replaces it, the new one is kept in run/oauth in the spool.',
+  absent: { value: undefined, means: 'no OAuth 2' },
+  parse: single(credential),
+};
+
 const authcleartext: ControlFile<boolean> = {
   name: 'authcleartext',
   kind: 'value',
   takes: 'yes or no',
-  help: 'Whether the password may go over a connection without TLS.',
+  help: 'Whether the password itself may go over a connection without verified TLS. SCRAM and CRAM-MD5 do not show it and are used all the same.',
   absent: { text: 'no' },
   parse: single((text) => {
     const answer = choice('yes', 'no')(text);
@@ -172,7 +254,7 @@ const authcleartext: ControlFile<boolean> = {
   }),
 };
 
-const tls: ControlFile<'required' | 'opportunistic' | 'off'> = {
+const tls: ControlFile<TlsPolicy> = {
   name: 'tls',
   kind: 'value',
   takes: 'required, opportunistic or off',
@@ -188,6 +270,92 @@ const tlscafile: ControlFile<string | undefined> = {
   help: 'Certificate authorities of your own that the relay’s certificate may come from.',
   absent: { value: undefined, means: 'the authorities that node knows' },
   parse: single(absolutePath),
+};
+
+const tlspin: ControlFile<readonly string[]> = {
+  name: 'tlspin',
+  kind: 'list',
+  takes: 'SHA-256 fingerprints of certificates or public keys, in hexadecimal or base64',
+  help: 'The relay has to have one of these; then no authority is asked and no name compared, and a relay on this machine has to speak TLS too. Only the relay’s own certificate counts, not those that it sends along.',
+  absent: { value: [], means: 'an authority has to vouch for the relay' },
+  parse: (lines) => {
+    const pins: string[] = [];
+    for (const { number, text } of lines) {
+      const pin = parsePin(text);
+      if (pin === undefined) return { problem: { line: number, found: text } };
+      pins.push(pin);
+    }
+    return { value: pins };
+  },
+};
+
+const tlscertfile: ControlFile<string | undefined> = {
+  name: 'tlscertfile',
+  kind: 'value',
+  takes: `${PATH} of a PEM file`,
+  help: 'Our own certificate, for relays that ask for one, with those that it was signed by behind it.',
+  absent: { value: undefined, means: 'no certificate' },
+  parse: single(absolutePath),
+};
+
+const tlskeyfile: ControlFile<string | undefined> = {
+  name: 'tlskeyfile',
+  kind: 'value',
+  takes: `${PATH} of a PEM file`,
+  help: 'The key of tlscertfile, without a passphrase. It is refused while others may read or change it: chmod 640.',
+  absent: { value: undefined, means: 'no certificate' },
+  parse: single(absolutePath),
+};
+
+const tlsminimum: ControlFile<'1.2' | '1.3'> = {
+  name: 'tlsminimum',
+  kind: 'value',
+  takes: '1.2 or 1.3',
+  help: 'The oldest version of TLS that is spoken.',
+  absent: { text: '1.2' },
+  parse: single(choice('1.2', '1.3')),
+};
+
+const sourceaddress: ControlFile<{ readonly ipv4?: string; readonly ipv6?: string } | undefined> = {
+  name: 'sourceaddress',
+  kind: 'value',
+  takes: 'one IPv4 address, one IPv6 address, or both with a space between',
+  help: 'Our own address for connections to relays. With one address, only its family is used.',
+  absent: { value: undefined, means: 'what the system chooses' },
+  parse: single((text) => {
+    const words = text.split(/[ \t]+/);
+    const ipv4 = words.find(isIPv4);
+    const ipv6 = words.find(isIPv6);
+    const found = {
+      ...(ipv4 === undefined ? {} : { ipv4 }),
+      ...(ipv6 === undefined ? {} : { ipv6 }),
+    };
+    return Object.keys(found).length === words.length ? { value: found } : undefined;
+  }),
+};
+
+const proxy: ControlFile<ProxyServer | undefined> = {
+  name: 'proxy',
+  kind: 'value',
+  takes:
+    'a proxy with its port, as in socks5://host:1080, http://host:3128 or socks5://user@host:1080',
+  help: 'The server through which relays on other hosts are reached, by SOCKS 5 or HTTP CONNECT. It resolves their names. A password goes into proxypassword.',
+  absent: { value: undefined, means: 'straight connections' },
+  parse: ([line = { number: 1, text: '' }]) => {
+    const server = parseProxy(line.text);
+    if (!('problem' in server)) return { value: server };
+    const found = withoutPassword(line.text);
+    return { problem: { line: line.number, found, expected: server.problem } };
+  },
+};
+
+const proxypassword: ControlFile<string | undefined> = {
+  name: 'proxypassword',
+  kind: 'secret',
+  takes: 'one line of text without control characters',
+  help: 'The password for the user named in proxy.',
+  absent: { value: undefined, means: 'no password' },
+  parse: single(credential),
 };
 
 const spooldir: ControlFile<string> = {
@@ -240,6 +408,67 @@ const queuelifetime: ControlFile<number> = {
   absent: { text: '5d' },
   parse: single(seconds(1, Number.POSITIVE_INFINITY)),
 };
+
+const bounce: ControlFile<'sender' | 'admin' | 'off'> = {
+  name: 'bounce',
+  kind: 'value',
+  takes: 'sender, admin or off',
+  help: 'Who gets a report when mail cannot be delivered or is delayed: its sender, always adminaddr, or nobody. What was refused is in Undelivered in any case.',
+  absent: { text: 'sender' },
+  parse: single(choice('sender', 'admin', 'off')),
+};
+
+const bouncefrom: ControlFile<string> = {
+  name: 'bouncefrom',
+  kind: 'value',
+  takes: 'the part of an address before the @',
+  help: 'The left side of the address in the From field of a report. The envelope sender of a report is always empty.',
+  absent: { text: 'MAILER-DAEMON' },
+  parse: single(localPart),
+};
+
+const bouncehost: ControlFile<string> = {
+  name: 'bouncehost',
+  kind: 'value',
+  takes: HOST,
+  help: 'The right side of that address.',
+  absent: { file: me },
+  parse: single(hostName),
+};
+
+const adminaddr: ControlFile<string | undefined> = {
+  name: 'adminaddr',
+  kind: 'value',
+  takes: 'a mail address, as in admin@example.com',
+  help: 'Who looks after this host. Gets the reports for users of this host itself, whose addresses end in the name in me or in localhost, and the reports for doublebounceto where that is a name without a host.',
+  absent: { value: undefined, means: 'reports go to the addresses as they are' },
+  parse: single((text) => (isMailbox(text) ? { value: text } : undefined)),
+};
+
+const doublebounceto: ControlFile<string> = {
+  name: 'doublebounceto',
+  kind: 'value',
+  takes: 'a mail address, or the part of one before the @',
+  help: 'Who gets a report when a report itself, or other mail without a sender, cannot be delivered. A name without a host is adminaddr where that is set, else completed by defaulthost.',
+  absent: { text: 'postmaster' },
+  parse: single((text) => (isMailbox(text) ? { value: text } : localPart(text))),
+};
+
+const delaywarn: ControlFile<number> = {
+  name: 'delaywarn',
+  kind: 'value',
+  takes: 'a duration from 0s to 10 years; 0s is never',
+  help: 'How long mail waits before its sender gets one report that it is delayed.',
+  absent: { text: '4h' },
+  parse: single(seconds(0, Number.POSITIVE_INFINITY)),
+};
+
+const bounceslimit = wholeNumber(
+  'bounceslimit',
+  1_000_000,
+  '20',
+  'The most reports an hour to one address; what is more is told in one report an hour later.',
+);
 
 const transactionrecipients = wholeNumber(
   'transactionrecipients',
@@ -302,14 +531,34 @@ const files = {
   minivars,
   authuser,
   authpassword,
+  authpasswordcommand,
+  authmechanisms,
   authcleartext,
+  oauthtokenurl,
+  oauthclientid,
+  oauthclientsecret,
+  oauthrefreshtoken,
   tls,
   tlscafile,
+  tlspin,
+  tlsminimum,
+  tlscertfile,
+  tlskeyfile,
+  sourceaddress,
+  proxy,
+  proxypassword,
   spooldir,
   immediate,
   linger,
   retry,
   queuelifetime,
+  delaywarn,
+  bounce,
+  bouncefrom,
+  bouncehost,
+  adminaddr,
+  doublebounceto,
+  bounceslimit,
   transactionrecipients,
   connections,
   connectionmessages,
@@ -393,6 +642,10 @@ function hostName(text: string): { readonly value: string } | undefined {
   return isHostName(text) ? { value: text } : undefined;
 }
 
+function localPart(text: string): { readonly value: string } | undefined {
+  return !text.includes('@') && isMailbox(`${text}@host.invalid`) ? { value: text } : undefined;
+}
+
 /** RFC 5321 section 4.1.3. */
 function addressLiteral(text: string): { readonly value: string } | undefined {
   const address = /^\[(?:IPv6:(.*)|(.*))\]$/i.exec(text);
@@ -402,6 +655,14 @@ function addressLiteral(text: string): { readonly value: string } | undefined {
 
 function credential(text: string): { readonly value: string } | undefined {
   return text === '' || /\p{Cc}/u.test(text) ? undefined : { value: text };
+}
+
+function tokenUrl(text: string): { readonly value: string } | undefined {
+  if (text.length > 1024 || /[^\x21-\x7e]/.test(text)) return undefined;
+  const [, scheme, place = ''] = /^(https?):\/\/([^/?#@]+)(?:[/?][^#]*)?$/i.exec(text) ?? [];
+  const server = parseRelay(`smtp://${place}`);
+  if (scheme === undefined || 'problem' in server) return undefined;
+  return scheme.toLowerCase() === 'https' || isLoopback(server.host) ? { value: text } : undefined;
 }
 
 function absolutePath(text: string): { readonly value: `/${string}` } | undefined {

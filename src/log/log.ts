@@ -79,6 +79,16 @@ export class Log {
     this.#event('resumed', { route, relay, after: seconds });
   }
 
+  /** Somebody is told what became of an entry; `report` is the base name of the mail that says it. */
+  reported(fields: {
+    readonly id: string;
+    readonly to: string;
+    readonly kind: string;
+    readonly report: string;
+  }): void {
+    this.#event('reported', fields);
+  }
+
   corrupt(id: string, reason: string): void {
     this.#event('corrupt', { id, said: reason });
   }

@@ -5,6 +5,8 @@
  *
  * It never decides what an answer means (queue/sorting.ts) nor when to try again (queue/schedule.ts).
  */
+import { Reporter } from '../bounce/reporter.ts';
+import type { Fate } from '../bounce/status.ts';
 import { type Control, ControlError } from '../control/control.ts';
 import { formatRelay } from '../control/relay-url.ts';
 import type { Log } from '../log/log.ts';
@@ -59,6 +61,7 @@ export class Courier {
   readonly #control: Control;
   readonly #log: Log;
   readonly #world: World;
+  readonly #reporter: Reporter;
   /** Open sessions that nobody uses. */
   #idle: Session[] = [];
   /** Relays that had site trouble in this delivery, and the last of it. */
@@ -72,6 +75,7 @@ export class Courier {
     this.#control = control;
     this.#log = log;
     this.#world = world;
+    this.#reporter = new Reporter(spool, control, log, world.now);
   }
 
   /** Whether a session is open that another message could use. */
@@ -90,7 +94,7 @@ export class Courier {
    * @param stop asked before each message: true ends the delivery early, nothing is lost
    */
   async deliver(entries: readonly Entry[], stop: () => boolean): Promise<Tally> {
-    const settlement = new Settlement(this.#spool, this.#log, this.#world);
+    const settlement = new Settlement(this.#spool, this.#log, this.#world, this.#reporter);
     this.#trouble = undefined;
     this.#failed.clear();
     const settings = this.#settings();
@@ -128,7 +132,7 @@ export class Courier {
 
   #settings(): Settings | undefined {
     try {
-      return readSettings(this.#control);
+      return readSettings(this.#control, this.#world.now);
     } catch (error) {
       if (!(error instanceof ControlError)) throw error;
       const event: DialogueEvent = { kind: 'closed', reason: error.message };
@@ -324,6 +328,7 @@ export class Courier {
     }
     const othersAccepted = answers.some(({ stage }) => stage === 'dot');
     const next: Parcel[] = [];
+    const relayed: Fate[] = [];
     for (const [index, parcel] of parcels.entries()) {
       const answer = answers[index];
       if (answer === undefined) throw new Error('a transaction left a recipient without an answer');
@@ -337,14 +342,22 @@ export class Courier {
       } else {
         try {
           settlement.settle(delivery.settings, relay, message, parcel, answer, verdict);
+          if (verdict.action === 'relayed') relayed.push(this.#fateOf(parcel, relay, answer));
         } catch (error) {
           settlement.notSettled(parcel.claim, verdict, error);
         }
       }
     }
+    if (!session.extensions.has('DSN')) this.#reporter.relayed(message, relayed);
     this.#countDeaths(session, answers);
     if (next.length > 0) delivery.again.push({ message, parcels: next });
     else message.close();
+  }
+
+  #fateOf({ claim, recipient }: Parcel, relay: string, { stage, event }: Answer): Fate {
+    const lines = describe(event);
+    const last = { time: this.#world.now(), outcome: 'relayed', stage, relay, lines } as const;
+    return { id: claim.base, recipient, history: [], last };
   }
 
   #countDeaths(session: Session, answers: readonly Answer[]): void {

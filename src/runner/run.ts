@@ -4,6 +4,8 @@
  * cron, or by hand.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { reportsOwed } from '../bounce/ledger.ts';
+import type { Reporter } from '../bounce/reporter.ts';
 import { type Control, ControlError } from '../control/control.ts';
 import type { Log } from '../log/log.ts';
 import { mayRelay } from '../queue/schedule.ts';
@@ -89,6 +91,9 @@ class Runner {
   readonly #total: Tally = { relayed: 0, deferred: 0, refused: 0, left: 0 };
   #listener: WakeListener | undefined;
   #courier: Courier | undefined;
+  #reporter: Reporter | undefined;
+  /** The last pass had something to send, but no window is open. */
+  #closed = false;
 
   constructor(spool: Spool, control: Control, log: Log, world: World, lock: Lock) {
     this.#spool = spool;
@@ -113,7 +118,8 @@ class Runner {
       await this.#listener?.close();
       this.#listener = undefined;
       // Who wrote a wake-up before the FIFO was closed has committed before, so this sees it.
-    } while (!this.#stopped() && this.#spool.list().entries.some(isNew));
+      // The same goes for reports. Outside of a window all of it waits, and this runner need not.
+    } while (!this.#stopped() && !this.#closed && this.#spool.list().entries.some(isNew));
     return { ...this.#total, kind: 'ran', trouble: this.#courier?.trouble };
   }
 
@@ -128,9 +134,14 @@ class Runner {
     for (const base of swept.takenBack) this.#log.interrupted(base);
     for (const { name, reason } of swept.corrupt) this.#log.corrupt(name, reason);
     for (const fault of swept.faults) this.#log.fault(fault);
-    const due = this.#spool.list().entries.filter((entry) => isDue(entry, mode, now));
-    if (due.length === 0) return;
-    if (mode !== 'now' && !this.#inWindow(now)) return;
+    const { entries } = this.#spool.list();
+    const due = entries.filter((entry) => isDue(entry, mode, now));
+    this.#closed = due.length > 0 && mode !== 'now' && !this.#inWindow(now);
+    if (due.length > 0 && !this.#closed) await this.#deliver(due);
+    await this.#report(entries);
+  }
+
+  async #deliver(due: readonly Entry[]): Promise<void> {
     // Loaded only when there is something to send: most ticks of cron find nothing.
     this.#courier ??= await this.#hireCourier();
     const tally = await this.#courier.deliver(due, () => this.#stopped());
@@ -139,6 +150,17 @@ class Runner {
     this.#total.deferred += tally.deferred;
     this.#total.refused += tally.refused;
     this.#total.left += tally.left;
+  }
+
+  /** Tells senders what did not go through; what it submits is offered by the next pass. */
+  async #report(entries: readonly Entry[]): Promise<void> {
+    if (this.#reporter === undefined) {
+      // Most ticks have nothing to tell.
+      if (entries.length === 0 && !reportsOwed(this.#spool.folder)) return;
+      const { Reporter } = await import('../bounce/reporter.ts');
+      this.#reporter = new Reporter(this.#spool, this.#control, this.#log, this.#world.now);
+    }
+    this.#reporter.report();
   }
 
   async #hireCourier(): Promise<Courier> {

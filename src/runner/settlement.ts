@@ -2,6 +2,7 @@
  * What becomes of entries: the verdict on an answer is written to the spool, told to the log and
  * counted. It never speaks to a relay.
  */
+import type { Reporter } from '../bounce/reporter.ts';
 import type { Log } from '../log/log.ts';
 import type { Recipient } from '../mail/envelope.ts';
 import type { Answer, DialogueEvent, Stage, Verdict } from '../mail/outcome.ts';
@@ -57,11 +58,13 @@ export class Settlement {
   readonly #spool: Spool;
   readonly #log: Log;
   readonly #world: World;
+  readonly #reporter: Reporter;
 
-  constructor(spool: Spool, log: Log, world: World) {
+  constructor(spool: Spool, log: Log, world: World, reporter: Reporter) {
     this.#spool = spool;
     this.#log = log;
     this.#world = world;
+    this.#reporter = reporter;
   }
 
   /** What an answer means for one recipient becomes the state of its entry. */
@@ -96,7 +99,7 @@ export class Settlement {
         this.tally.relayed++;
         return;
       case 'refuse':
-        this.#spool.refuse(claim, { ...attempt, outcome: 'refused' });
+        this.#refuse(claim, { ...attempt, outcome: 'refused' });
         this.#log.refused(attempted);
         this.tally.refused++;
         return;
@@ -114,7 +117,7 @@ export class Settlement {
   ): void {
     const lines = verdict.possibleDuplicate ? [...attempt.lines, DOUBT] : attempt.lines;
     if (this.#age(claim.base) > settings.lifetime) {
-      this.#spool.refuse(claim, { ...attempt, outcome: 'expired', lines });
+      this.#refuse(claim, { ...attempt, outcome: 'expired', lines });
       this.#log.expired(attempted);
       this.tally.refused++;
       return;
@@ -158,7 +161,7 @@ export class Settlement {
     if (claim === undefined) return;
     const { stage, relay } = trouble;
     const lines = describe(trouble.event);
-    this.#spool.refuse(claim, { time: this.#world.now(), outcome: 'expired', stage, relay, lines });
+    this.#refuse(claim, { time: this.#world.now(), outcome: 'expired', stage, relay, lines });
     const name = parseBase(entry.base);
     this.#log.expired({
       id: entry.base,
@@ -169,6 +172,12 @@ export class Settlement {
       said: lines.join(' '),
     });
     this.tally.refused++;
+  }
+
+  /** To Undelivered; that its sender is to be told is on the disk before. */
+  #refuse(claim: Claim, attempt: Attempt): void {
+    this.#reporter.failing(claim.base);
+    this.#spool.refuse(claim, attempt);
   }
 
   /** To corrupt/: the file cannot be read. */

@@ -12,7 +12,8 @@ import type { Stage } from '../mail/outcome.ts';
 export interface Attempt {
   /** Milliseconds since 1970-01-01 UTC, whole seconds. */
   readonly time: number;
-  readonly outcome: 'deferred' | 'refused' | 'expired' | 'interrupted' | 'paused';
+  /** `warned`: no attempt, but the sender was told that the mail is delayed. */
+  readonly outcome: 'deferred' | 'refused' | 'expired' | 'interrupted' | 'paused' | 'warned';
   readonly stage: Stage | 'claim';
   /** The relay's URL, or `none` when none was reached. */
   readonly relay: string;
@@ -32,7 +33,7 @@ export function parseAttempts(text: string): readonly Attempt[] {
   const attempts: (Attempt & { lines: string[] })[] = [];
   for (const line of text.split('\n')) {
     const head =
-      /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ) (deferred|refused|expired|interrupted|paused) at ([a-z]+) by (\S+)$/.exec(
+      /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ) (deferred|refused|expired|interrupted|paused|warned) at ([a-z]+) by (\S+)$/.exec(
         line,
       );
     const time = head === null ? Number.NaN : Date.parse(head[1] ?? '');

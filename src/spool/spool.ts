@@ -312,6 +312,11 @@ export class Spool {
     this.#rename(claim.base, this.#sending(), { kind: 'held', attempts: claim.attempts });
   }
 
+  /** Adds to an entry's history, whatever its state, what is no attempt. */
+  note(base: string, record: Attempt): void {
+    appendText(this.#path('spool', resultName(base)), formatAttempt(record));
+  }
+
   /** To corrupt/, beside the reason. */
   condemn(claim: Claim, reason: string): void {
     this.#condemn('spool', formatName(claim.base, this.#sending()), claim.base, reason);

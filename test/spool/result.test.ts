@@ -22,7 +22,7 @@ const reply = fc
 const attempt: fc.Arbitrary<Attempt> = fc.record(
   {
     time: fc.nat({ max: 253_402_300_799 }).map((seconds) => seconds * 1000),
-    outcome: fc.constantFrom('deferred', 'refused', 'expired', 'interrupted', 'paused'),
+    outcome: fc.constantFrom('deferred', 'refused', 'expired', 'interrupted', 'paused', 'warned'),
     stage: fc.constantFrom('config', 'connect', 'starttls', 'rcpt', 'dot', 'claim'),
     relay: fc.constantFrom('none', 'smtp://relay.test:25', 'smtps://[::1]:465'),
     lines: fc.array(reply, { maxLength: 4 }),

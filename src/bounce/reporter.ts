@@ -1,0 +1,353 @@
+/**
+ * Tells senders what became of their mail: reads what is owed from the spool, decides who hears of it,
+ * and submits the reports like any other mail, from the null sender.
+ *
+ * That an entry fails is noted durably before it goes to Undelivered, and the note is erased after the
+ * report is committed: a crash in between repeats a report and loses none. Only what became of relayed
+ * mail is told without a note, because nothing of it is left: there a crash loses the report.
+ */
+import { type Control, ControlError } from '../control/control.ts';
+import type { Log } from '../log/log.ts';
+import { reversePathFor } from '../mail/raw-address.ts';
+import { BadBlock } from '../spool/block.ts';
+import { hasCode } from '../spool/disk.ts';
+import type { StoredMessage } from '../spool/message.ts';
+import { formatName, parseBase, prefixOf } from '../spool/name.ts';
+import type { Attempt } from '../spool/result.ts';
+import type { Entry, Spool } from '../spool/spool.ts';
+import { HOUR, Ledger, type Owed } from './ledger.ts';
+import { readOriginal } from './original.ts';
+import { addresseeOf, type Policy, readPolicy } from './policy.ts';
+import { rationOf } from './ration.ts';
+import { formatDigest, formatReport, type Letterhead } from './report.ts';
+import type { Fate, Kind } from './status.ts';
+
+/** One message of which a report may be due, with those of its recipients that it is about. */
+interface Case {
+  readonly kind: Kind;
+  readonly sender: string;
+  readonly fates: Fate[];
+  /** Opens the message: the file of the first recipient. */
+  readonly open: () => StoredMessage;
+  /** To be done once the sender is told, or nobody is to be. */
+  readonly settled: (() => void)[];
+}
+
+export class Reporter {
+  readonly #spool: Spool;
+  readonly #control: Control;
+  readonly #log: Log;
+  readonly #now: () => number;
+  readonly #ledger: Ledger;
+  /**
+   * Reports made, for names that are unique within a millisecond. `relayed` is told by the courier's
+   * reporter alone, the other kinds by the runner's.
+   */
+  #made = 0;
+
+  /** @param now milliseconds since 1970-01-01 UTC */
+  constructor(spool: Spool, control: Control, log: Log, now: () => number) {
+    this.#spool = spool;
+    this.#control = control;
+    this.#log = log;
+    this.#now = now;
+    this.#ledger = new Ledger(spool.folder);
+  }
+
+  /**
+   * To be called before an entry goes to Undelivered: its sender is told by the next `report`.
+   * @throws the system call's error
+   */
+  failing(base: string): void {
+    this.#ledger.owe(base);
+  }
+
+  /**
+   * The relay has the message for these recipients and will report nothing: who asked for it is told.
+   * Never throws. These reports are not counted by the storm guard: each was asked for.
+   */
+  relayed(message: StoredMessage, fates: readonly Fate[]): void {
+    const asked = fates.filter(({ recipient }) => wants(recipient.notify, 'SUCCESS'));
+    const [first] = asked;
+    if (first === undefined) return;
+    const sender = reversePathFor(message.sender, first.recipient.address);
+    if (sender === '') return;
+    this.#guard(first.id, () => {
+      const policy = readPolicy(this.#control);
+      const to = addresseeOf(policy, sender, addresses(asked));
+      if (to !== undefined) this.#send(policy, to, 'relayed', asked, message);
+    });
+  }
+
+  /**
+   * Sends the reports that are due: of failed entries, and of those that wait for too long. Never
+   * throws; what cannot be told now is told by a later call.
+   */
+  report(): void {
+    this.#guard('reports', () => {
+      const policy = readPolicy(this.#control);
+      const owed = this.#ledger.owed();
+      const { entries } = this.#spool.list();
+      const cases = [...this.#failed(owed, entries), ...this.#delayed(policy, entries)];
+      const addressed = new Map<string, Case[]>();
+      for (const each of cases) {
+        const to = addresseeOf(policy, each.sender, addresses(each.fates));
+        // Nobody hears of a delay but the sender, who may want to find another way.
+        if (
+          to === undefined ||
+          each.fates.length === 0 ||
+          (each.kind === 'delayed' && each.sender === '')
+        ) {
+          for (const settle of each.settled) settle();
+        } else {
+          addressed.set(to, [...(addressed.get(to) ?? []), each]);
+        }
+      }
+      for (const [to, those] of addressed) {
+        this.#guard(to, () => this.#ration(policy, to, those));
+      }
+      this.#ledger.releaseOthers(addressed, this.#now());
+    });
+  }
+
+  /** Within its limit each report goes out by itself, the others together when an hour is over. */
+  #ration(policy: Policy, to: string, cases: readonly Case[]): void {
+    const [first, ...others] = cases;
+    if (first === undefined) return;
+    const now = this.#now();
+    const ration = rationOf(cases.length, this.#ledger.accountOf(to, now), policy.limit, now);
+    switch (ration.how) {
+      case 'wait':
+        return;
+      case 'digest':
+        if (others.length === 0) this.#sendCase(policy, to, first);
+        else this.#sendDigest(policy, to, cases);
+        this.#ledger.release(to, now);
+        return;
+      case 'each':
+        for (const each of cases.slice(0, ration.count)) {
+          this.#guard(to, () => this.#sendCase(policy, to, each));
+        }
+        if (ration.hold) this.#ledger.hold(to, now);
+    }
+  }
+
+  #sendCase(policy: Policy, to: string, each: Case): void {
+    const message = each.open();
+    try {
+      this.#send(policy, to, each.kind, each.fates, message);
+    } finally {
+      message.close();
+    }
+    this.#ledger.noteSent(to, this.#now());
+    for (const settle of each.settled) settle();
+  }
+
+  #send(
+    policy: Policy,
+    to: string,
+    kind: Kind,
+    fates: readonly Fate[],
+    message: StoredMessage,
+  ): void {
+    const accepted = acceptedAt(fates[0]?.id ?? '');
+    const report = formatReport(this.#letterhead(policy, to, kind), {
+      kind,
+      original: readOriginal(message, accepted),
+      fates,
+      retryUntil: accepted + policy.lifetime,
+    });
+    this.#submit(to, report, fates, kind);
+  }
+
+  #sendDigest(policy: Policy, to: string, cases: readonly Case[]): void {
+    const items = cases.flatMap((each) => {
+      const message = each.open();
+      try {
+        const { subject } = readOriginal(message, 0);
+        return each.fates.map((fate) => ({ kind: each.kind, subject, fate }));
+      } finally {
+        message.close();
+      }
+    });
+    const fates = items.map(({ fate }) => fate);
+    this.#submit(to, formatDigest(this.#letterhead(policy, to, 'digest'), items), fates, 'digest');
+    this.#ledger.noteSent(to, this.#now());
+    for (const each of cases) for (const settle of each.settled) settle();
+  }
+
+  #submit(to: string, report: Buffer, fates: readonly Fate[], kind: Kind | 'digest'): void {
+    const [base = ''] = this.#spool.submit(
+      { sender: '', recipients: [{ address: to }] },
+      {
+        uid: process.getuid?.() ?? 0,
+        pid: this.#spool.self.pid,
+        time: Math.round(this.#now() * 1000),
+        program: 'bounce',
+      },
+      [report],
+    );
+    for (const { id } of fates) this.#log.reported({ id, to, kind, report: base });
+  }
+
+  #letterhead(policy: Policy, to: string, kind: Kind | 'digest'): Letterhead {
+    const time = new Date(this.#now());
+    const digits = time.toISOString().replace(/\D/g, '');
+    return {
+      from: policy.from,
+      to,
+      host: policy.me,
+      time,
+      zoneMinutes: -time.getTimezoneOffset(),
+      messageId: `${digits}.${this.#made++}.${this.#spool.self.pid}.${kind}@${policy.idHost}`,
+    };
+  }
+
+  /** The failed entries whose senders are still to be told, by message. */
+  #failed(owed: readonly Owed[], entries: readonly Entry[]): Iterable<Case> {
+    if (owed.length === 0) return [];
+    const queued = new Set(entries.map(({ base }) => base));
+    const cases = new Map<string, Case>();
+    for (const { base, since } of owed) {
+      const settle = (): void => this.#ledger.settle(base);
+      this.#collect(cases, {
+        base,
+        kind: 'failed',
+        wish: 'FAILURE',
+        open: () => this.#spool.look(base, 'Undelivered', base),
+        history: () => this.#spool.history(base, 'Undelivered'),
+        settle,
+        gone: () => {
+          // About to be refused, or taken away by the admin. A listing can miss a moving entry.
+          if (!queued.has(base) && this.#now() - since > HOUR) settle();
+        },
+      });
+    }
+    return cases.values();
+  }
+
+  /** The entries that wait for longer than `delaywarn` and have not been reported so, by message. */
+  #delayed(policy: Policy, entries: readonly Entry[]): Iterable<Case> {
+    if (policy.mode === 'off' || policy.delay === 0) return [];
+    const cases = new Map<string, Case>();
+    const trouble = this.#spool.routeTrouble('default');
+    for (const { base, state } of entries) {
+      if (state.kind !== 'waiting' && state.kind !== 'new') continue;
+      const age = this.#now() - acceptedAt(base);
+      // What is past its lifetime is about to fail.
+      if (age <= policy.delay || age > policy.lifetime) continue;
+      const history = this.#spool.history(base);
+      if (history.some(({ outcome }) => outcome === 'warned')) continue;
+      this.#collect(cases, {
+        base,
+        kind: 'delayed',
+        wish: 'DELAY',
+        open: () => this.#spool.look(base, 'spool', formatName(base, state)),
+        history: () => (trouble === undefined ? history : [...history, trouble]),
+        settle: () => this.#spool.note(base, warning(this.#now())),
+        gone: () => undefined,
+      });
+    }
+    return cases.values();
+  }
+
+  /** Adds one entry to the case of its message. */
+  #collect(
+    cases: Map<string, Case>,
+    found: {
+      readonly base: string;
+      readonly kind: Kind;
+      readonly wish: 'FAILURE' | 'DELAY';
+      readonly open: () => StoredMessage;
+      readonly history: () => readonly Attempt[];
+      readonly settle: () => void;
+      readonly gone: () => void;
+    },
+  ): void {
+    const { base, kind } = found;
+    this.#guard(base, () => {
+      let message: StoredMessage;
+      try {
+        message = found.open();
+      } catch (error) {
+        if (hasCode(error, 'ENOENT')) {
+          found.gone();
+          return;
+        }
+        // Nobody can be told whose message it is; it stays where it is for the admin.
+        if (error instanceof BadBlock) found.settle();
+        throw error;
+      }
+      try {
+        const { size, dsn } = message;
+        const recipient = message.recipientOf(base);
+        // A variable reverse-path tells its owner by itself which recipient is meant.
+        const sender = reversePathFor(message.sender, recipient.address);
+        // A name proves nothing: bare messages may share a date and a pid.
+        const key =
+          message.origin === undefined
+            ? base
+            : JSON.stringify([prefixOf(base), sender, size, dsn.envid]);
+        const one = cases.get(key) ?? { kind, sender, fates: [], open: found.open, settled: [] };
+        cases.set(key, one);
+        one.settled.push(found.settle);
+        if (!wants(recipient.notify, found.wish)) return;
+        const history = found.history();
+        one.fates.push({ id: base, recipient, history, last: lastOf(history, this.#now()) });
+      } finally {
+        message.close();
+      }
+    });
+  }
+
+  /** One message that cannot be reported must not stop the others, nor the runner. */
+  #guard(what: string, action: () => void): void {
+    try {
+      action();
+    } catch (error) {
+      // The runner says what is wrong with the control folder; all that is owed stays noted.
+      if (error instanceof ControlError) return;
+      if (!(error instanceof BadBlock || (error instanceof Error && 'code' in error))) throw error;
+      this.#log.fault(`${what}: no report: ${error.message}`);
+    }
+  }
+}
+
+/** RFC 3461 section 4.1: without NOTIFY the sender hears of failures and delays. */
+function wants(notify: string | undefined, wish: 'SUCCESS' | 'FAILURE' | 'DELAY'): boolean {
+  if (notify === undefined) return wish !== 'SUCCESS';
+  return notify.toUpperCase().split(',').includes(wish);
+}
+
+function addresses(fates: readonly Fate[]): readonly string[] {
+  return fates.map(({ recipient }) => recipient.address);
+}
+
+/** Milliseconds since 1970-01-01 UTC. */
+function acceptedAt(base: string): number {
+  return (parseBase(base)?.time ?? 0) / 1000;
+}
+
+/** The attempt that tells most: the one that decided, else the last one. */
+function lastOf(history: readonly Attempt[], now: number): Fate['last'] {
+  const decided = history.findLast(({ outcome }) => outcome === 'refused' || outcome === 'expired');
+  const none: Attempt = {
+    time: now,
+    outcome: 'deferred',
+    stage: 'claim',
+    relay: 'none',
+    lines: [],
+  };
+  return decided ?? history.at(-1) ?? none;
+}
+
+function warning(now: number): Attempt {
+  const time = Math.floor(now / 1000) * 1000;
+  return {
+    time,
+    outcome: 'warned',
+    stage: 'claim',
+    relay: 'none',
+    lines: ['it waits for longer than control/delaywarn says'],
+  };
+}
