@@ -54,6 +54,8 @@ interface Delivery {
   /** Connections that work, and those of them that have a session. */
   workers: number;
   sessions: number;
+  /** What this machine failed at: the delivery ends, and it is thrown once all connections are idle. */
+  fault: { readonly error: unknown } | undefined;
 }
 
 export class Courier {
@@ -109,12 +111,14 @@ export class Courier {
         settlement,
         workers: 0,
         sessions: 0,
+        fault: undefined,
       };
       await this.#work(delivery);
       for (const { message, parcels } of delivery.again) {
         settlement.release(parcels.map(({ claim }) => claim));
         message.close();
       }
+      if (delivery.fault !== undefined) throw delivery.fault.error;
       rest = entries.slice(delivery.taken);
     }
     if (this.#trouble !== undefined) {
@@ -153,7 +157,7 @@ export class Courier {
     let sent = 0;
     delivery.workers++;
     try {
-      while (!delivery.stop() && this.#trouble === undefined && hasWork(delivery, inFlight)) {
+      while (this.#goesOn(delivery) && hasWork(delivery, inFlight)) {
         if (session === undefined || !this.#fit(session, sent, settings)) {
           if (inFlight.size > 0) {
             // Their answers may leave nothing to open a connection for.
@@ -168,7 +172,7 @@ export class Courier {
           delivery.sessions++;
           sent = 0;
           for (let more = this.#helpersFor(delivery, session); more > 0; more--) {
-            helpers.push(this.#work(delivery));
+            helpers.push(noteFault(delivery, this.#work(delivery)));
           }
         }
         const shipment = this.#nextShipment(delivery, session);
@@ -178,7 +182,8 @@ export class Courier {
           continue;
         }
         sent++;
-        const offered = this.#offer(delivery, session, shipment).finally(() => {
+        const offer = this.#offer(delivery, session, shipment);
+        const offered = noteFault(delivery, offer).finally(() => {
           inFlight.delete(offered);
         });
         inFlight.add(offered);
@@ -193,6 +198,10 @@ export class Courier {
       }
       await Promise.all(helpers);
     }
+  }
+
+  #goesOn(delivery: Delivery): boolean {
+    return !delivery.stop() && this.#trouble === undefined && delivery.fault === undefined;
   }
 
   #fit(session: Session, sent: number, settings: Settings): boolean {
@@ -391,6 +400,15 @@ export class Courier {
       relay,
       Math.max(0, Math.round((this.#world.now() - before.time) / 1000)),
     );
+  }
+}
+
+/** A promise that nobody may be waiting for when it fails: the delivery knows of it all the same. */
+async function noteFault(delivery: Delivery, work: Promise<void>): Promise<void> {
+  try {
+    await work;
+  } catch (error) {
+    delivery.fault ??= { error };
   }
 }
 

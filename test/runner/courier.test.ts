@@ -1,0 +1,50 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { openControl } from '../../src/control/control.ts';
+import { Log } from '../../src/log/log.ts';
+import { Courier } from '../../src/runner/courier.ts';
+import { Spool } from '../../src/spool/spool.ts';
+import { startRelay } from '../support/relay.ts';
+import { siteFor } from '../support/site.ts';
+import { envelopeTo, ORIGIN, TEXT } from '../support/spool.ts';
+
+const ENTRIES = 60;
+
+test('A machine that fails in the middle of a delivery ends it, and every mail is relayed or queued', async (t) => {
+  for (const failing of ['claim', 'open'] as const) {
+    const site = siteFor(t);
+    const relay = await startRelay(t);
+    site.relays(relay.port);
+    const spool = new Spool(site.spool, process.pid);
+    for (let n = 0; n < ENTRIES; n++) {
+      const origin = { ...ORIGIN, time: ORIGIN.time + n };
+      spool.submit(envelopeTo(`to${n}@x.test`), origin, [Buffer.from(TEXT)]);
+    }
+    let calls = 0;
+    const eio = Object.assign(new Error('EIO: i/o error'), { code: 'EIO', syscall: 'rename' });
+    const real = spool[failing].bind(spool) as (...args: unknown[]) => unknown;
+    t.mock.method(spool, failing, (...args: unknown[]) => {
+      if (++calls >= ENTRIES / 2) throw eio;
+      return real(...args);
+    });
+    const faults: string[] = [];
+    const log = new Log('text', (line) => {
+      if (line.startsWith('fault')) faults.push(line);
+    });
+    const courier = new Courier(spool, openControl(`${site.folder}/control`), log, {
+      now: Date.now,
+      random: () => 0,
+      stop: new AbortController().signal,
+    });
+    const delivery = courier.deliver(spool.list().entries, () => false);
+    // A claim that fails is the spool's fault and ends it; a file that cannot be opened is one mail's.
+    if (failing === 'claim') await assert.rejects(delivery, eio);
+    else await delivery;
+    await courier.close();
+    spool.leave();
+    assert.equal(faults.length > 0, failing === 'open');
+    assert.equal(relay.received.length, ENTRIES / 2 - 1, failing);
+    const left = site.names('spool').filter((name) => !name.endsWith('.sending'));
+    assert.equal(left.length, ENTRIES - relay.received.length, failing);
+  }
+});
