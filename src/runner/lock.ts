@@ -22,7 +22,7 @@ const STALE = 30 * 60 * 1000;
 /** The holder refreshes its lock this often (milliseconds). */
 const REFRESH = 60 * 1000;
 
-/** The least age that proper-lockfile takes a lock over at, for a holder that is known to be gone. */
+/** The least age that proper-lockfile takes a lock over at, for a holder that is gone. */
 const STALE_WHEN_DEAD = 2000;
 
 /** Takes the lock, or undefined when a living runner has it. */
@@ -67,12 +67,18 @@ async function tryLock(spool: Spool, stale: number): Promise<Lock | undefined> {
   };
 }
 
+/**
+ * A lock without a record that can be read is one of a process that died between making the two: whoever
+ * lives writes the record at once.
+ */
 function holderIsDead(spool: Spool): boolean {
+  let text: string;
   try {
-    const owner = parseOwner(fs.readFileSync(join(spool.folder, 'run', 'runner'), 'latin1'));
-    return owner !== undefined && judgeOwner(owner, spool.self) === 'dead';
+    text = fs.readFileSync(join(spool.folder, 'run', 'runner'), 'latin1');
   } catch (error) {
-    if (hasCode(error, 'ENOENT')) return false;
+    if (hasCode(error, 'ENOENT')) return true;
     throw error;
   }
+  const owner = parseOwner(text);
+  return owner === undefined || judgeOwner(owner, spool.self) === 'dead';
 }

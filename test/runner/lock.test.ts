@@ -76,7 +76,7 @@ test('the lock of a killed process is taken over at once', async (t) => {
   await lock?.release();
 });
 
-test('a lock is taken over by its owner’s death or its age, not by a guess', async (t) => {
+test('a lock is taken over by its owner’s death, its age, or the lack of a record', async (t) => {
   const record = (spool: Spool) => join(spool.folder, 'run', 'runner');
   const write = (spool: Spool, change: Parameters<typeof writeOwner>[2]) => {
     writeOwner(spool, process.pid, change);
@@ -90,9 +90,10 @@ test('a lock is taken over by its owner’s death or its age, not by a guess', a
     ['it lives, the lock is too old', 31 * MINUTE, (spool) => write(spool, {}), true],
     ['another container', 29 * MINUTE, (spool) => write(spool, { space: 'pid:[1]' }), false],
     ['another container, too old', 31 * MINUTE, (spool) => write(spool, { space: 'x' }), true],
-    ['no record', 29 * MINUTE, () => undefined, false],
-    ['no record, too old', 31 * MINUTE, () => undefined, true],
-    ['an empty record', 29 * MINUTE, (spool) => fs.writeFileSync(record(spool), ''), false],
+    ['no record yet', 0, () => undefined, false],
+    ['no record: its maker died', 3000, () => undefined, true],
+    ['an empty record yet', 0, (spool) => fs.writeFileSync(record(spool), ''), false],
+    ['an empty record', 3000, (spool) => fs.writeFileSync(record(spool), ''), true],
   ];
   for (const [title, old, prepare, taken] of table) {
     const spool = makeSpool(t);
