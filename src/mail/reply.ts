@@ -132,11 +132,6 @@ export function isIntermediate(reply: Reply): boolean {
   return reply.code >= 300 && reply.code <= 399;
 }
 
-/** 4xx: not now. */
-export function isTransient(reply: Reply): boolean {
-  return reply.code >= 400 && reply.code <= 499;
-}
-
 /** 5xx: not ever, says the relay. */
 export function isPermanent(reply: Reply): boolean {
   return reply.code >= 500 && reply.code <= 599;
