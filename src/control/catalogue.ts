@@ -389,8 +389,8 @@ const retry: ControlFile<RetryPlan> = {
   name: 'retry',
   kind: 'list',
   takes:
-    'one line of delays with their units, and any number of lines with five cron fields, as in 30 * * * * or TZ=Europe/Berlin 0 22-23 * * *',
-  help: 'When mail that was put off is tried again: after each of the delays in turn, then always after the last one. Cron lines say when relaying may happen at all.',
+    'one line of delays with their units, and any number of lines with five cron fields, as in 30 * * * * or TZ=Europe/Berlin 0 22-23 * * *; both also for a recipient domain, as in example.com: 10m 1h 6h',
+  help: 'When mail that was put off is tried again: after each of the delays in turn, then always after the last one. Cron lines say when relaying may happen at all. Lines that begin with a domain and a colon hold for its recipients instead, with a dot before the domain for those of its subdomains.',
   absent: { text: DEFAULT_RETRY },
   parse: (lines) => {
     const plan = parseRetry(lines);

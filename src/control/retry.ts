@@ -1,14 +1,23 @@
 /**
  * The syntax of control/retry: when an entry that was put off is tried again. Lines are delays or
- * cron windows. Pure; only the syntax is read here, a calendar is the business of the queue.
+ * cron windows, for all mail or, behind `DOMAIN:`, for recipients of that domain. Pure; only the
+ * syntax is read here, a calendar is the business of the queue.
  */
 import { formatDuration, parseDuration } from './duration.ts';
+import { isHostName } from './relay-url.ts';
 
-export interface RetryPlan {
+/** When the mail of some recipients is tried. */
+export interface Schedule {
   /** Seconds to wait after the first, second, … failed attempt; the last one repeats. */
   readonly delays: readonly [number, ...number[]];
   /** When relaying may happen at all: in any of these; always where there is none. */
   readonly windows: readonly CronWindow[];
+}
+
+/** The schedule of all mail, but for the domains that have one of their own. */
+export interface RetryPlan extends Schedule {
+  /** By domain in lower case; one that begins with a dot stands for all its subdomains. */
+  readonly domains: ReadonlyMap<string, Schedule>;
 }
 
 export interface CronWindow {
@@ -24,7 +33,7 @@ export interface Line {
   readonly text: string;
 }
 
-const DEFAULT_DELAYS: RetryPlan['delays'] = [60, 300, 900, 1800, 3600, 7200, 14_400];
+const DEFAULT_DELAYS: Schedule['delays'] = [60, 300, 900, 1800, 3600, 7200, 14_400];
 
 /** The line of delays that holds where control/retry has none. */
 export const DEFAULT_RETRY = DEFAULT_DELAYS.map(formatDuration).join(' ');
@@ -32,35 +41,75 @@ export const DEFAULT_RETRY = DEFAULT_DELAYS.map(formatDuration).join(' ');
 const CRON_FIELD =
   /^(?:[0-9*,/?#L-]|SUN|MON|TUE|WED|THU|FRI|SAT|JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC)+$/i;
 
+/** What the lines of one domain, or of no domain, have said so far. */
+interface Draft {
+  delays: Schedule['delays'] | undefined;
+  readonly windows: CronWindow[];
+}
+
 /**
  * Reads the lines of control/retry. A delay carries its unit, which is what tells `5m 1h` from
- * cron's numbers. `problem` is made to stand after the word "expected".
+ * cron's numbers. What a domain's lines leave open, delays or windows, is as for all mail. `problem`
+ * is made to stand after the word "expected".
  */
 export function parseRetry(
   lines: readonly Line[],
 ): RetryPlan | { readonly problem: string; readonly line: Line } {
-  let delays: RetryPlan['delays'] | undefined;
-  const windows: CronWindow[] = [];
+  const all: Draft = { delays: undefined, windows: [] };
+  const domains = new Map<string, Draft>();
   for (const line of lines) {
-    const window = readWindow(line.text);
-    if (window !== undefined) {
-      if (window.zone !== undefined && !isZone(window.zone)) {
-        return { line, problem: 'a time zone that this machine knows, as in TZ=Europe/Berlin' };
+    const { domain, text } = splitDomain(line.text);
+    let draft = all;
+    if (domain !== undefined) {
+      if (!isHostName(domain.replace(/^\./, ''))) {
+        return { line, problem: 'a domain before the colon, as in example.com: 10m 1h' };
       }
-      windows.push(window);
-      continue;
+      draft = domains.get(domain) ?? { delays: undefined, windows: [] };
+      domains.set(domain, draft);
     }
-    const read = readDelays(line.text);
-    if (read === undefined) {
-      return {
-        line,
-        problem: `delays with their units, as in ${DEFAULT_RETRY}, or five cron fields, as in 30 * * * *`,
-      };
-    }
-    if (delays !== undefined) return { line, problem: 'one line of delays only' };
-    delays = read;
+    const problem = readLine(text, draft);
+    if (problem !== undefined) return { line, problem };
   }
-  return { delays: delays ?? DEFAULT_DELAYS, windows };
+  const delays = all.delays ?? DEFAULT_DELAYS;
+  return {
+    delays,
+    windows: all.windows,
+    domains: new Map(
+      [...domains].map(([domain, own]) => [
+        domain,
+        {
+          delays: own.delays ?? delays,
+          windows: own.windows.length > 0 ? own.windows : all.windows,
+        },
+      ]),
+    ),
+  };
+}
+
+function splitDomain(text: string): { readonly domain: string | undefined; readonly text: string } {
+  const colon = text.indexOf(':');
+  // A zone's name has no colon, and neither has a field or a delay.
+  if (colon === -1) return { domain: undefined, text };
+  return { domain: text.slice(0, colon).trim().toLowerCase(), text: text.slice(colon + 1).trim() };
+}
+
+/** Adds a line to what its domain has; the problem with it otherwise. */
+function readLine(text: string, draft: Draft): string | undefined {
+  const window = readWindow(text);
+  if (window !== undefined) {
+    if (window.zone !== undefined && !isZone(window.zone)) {
+      return 'a time zone that this machine knows, as in TZ=Europe/Berlin';
+    }
+    draft.windows.push(window);
+    return undefined;
+  }
+  const delays = readDelays(text);
+  if (delays === undefined) {
+    return `delays with their units, as in ${DEFAULT_RETRY}, or five cron fields, as in 30 * * * *`;
+  }
+  if (draft.delays !== undefined) return 'one line of delays only';
+  draft.delays = delays;
+  return undefined;
 }
 
 function readWindow(text: string): CronWindow | undefined {
@@ -70,7 +119,7 @@ function readWindow(text: string): CronWindow | undefined {
   return { expression: fields.join(' '), zone };
 }
 
-function readDelays(text: string): RetryPlan['delays'] | undefined {
+function readDelays(text: string): Schedule['delays'] | undefined {
   const [first, ...rest] = text.split(/\s+/).map((item) => {
     const seconds = /[a-z]$/.test(item) ? parseDuration(item) : undefined;
     return seconds === 0 ? undefined : seconds;

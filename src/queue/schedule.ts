@@ -3,7 +3,7 @@
  * random number. Its input is the administrator's plan from control/retry: no enemy, but fallible.
  */
 import { CronExpressionParser } from 'cron-parser';
-import type { CronWindow, RetryPlan } from '../control/retry.ts';
+import type { CronWindow, RetryPlan, Schedule } from '../control/retry.ts';
 import { escapeText } from '../mail/text.ts';
 
 /** How far jitter stretches a delay at most, as a part of it. */
@@ -16,6 +16,27 @@ const TICK_MS = 60_000;
 const RUN_UP_MS = 3 * 3_600_000;
 
 /**
+ * The schedule for recipients of a domain: the domain's own, else that of the nearest domain above it
+ * that has one for its subdomains, else that of all mail.
+ * @returns the domain as the plan names it; an empty string stands for all mail
+ */
+export function scheduleFor(
+  plan: RetryPlan,
+  domain: string,
+): { readonly name: string; readonly schedule: Schedule } {
+  if (plan.domains.size > 0) {
+    let name = domain.toLowerCase();
+    while (name !== '') {
+      const schedule = plan.domains.get(name);
+      if (schedule !== undefined) return { name, schedule };
+      const dot = name.indexOf('.', 1);
+      name = dot === -1 ? '' : name.slice(dot);
+    }
+  }
+  return { name: '', schedule: plan };
+}
+
+/**
  * When an entry is due again after `attempts` counted attempts (1 or more): the delay of that
  * attempt, the last delay repeating, stretched by `jitter` (0 to 1, drawn by the caller) times ten
  * per cent so that many entries do not come due together. The result is a whole second, rounded up,
@@ -23,10 +44,10 @@ const RUN_UP_MS = 3 * 3_600_000;
  * runner runs, not here.
  */
 export function nextTry(
-  plan: RetryPlan,
+  schedule: Schedule,
   input: { readonly attempts: number; readonly now: Date; readonly jitter: number },
 ): Date {
-  const { delays } = plan;
+  const { delays } = schedule;
   const delay = delays[Math.min(input.attempts, delays.length) - 1] ?? delays[0];
   const due = input.now.getTime() / 1000 + delay * (1 + JITTER * input.jitter);
   return new Date(Math.ceil(due) * 1000);
@@ -41,20 +62,22 @@ export function nextTry(
  * @throws {RangeError} naming the window that `checkWindows` objects to.
  */
 export function mayRelay(
-  plan: RetryPlan,
+  schedule: Schedule,
   input: { readonly now: Date; readonly lastRun: Date | undefined },
 ): boolean {
-  if (plan.windows.length === 0) return true;
+  if (schedule.windows.length === 0) return true;
   const { now, lastRun } = input;
   const since =
     lastRun === undefined || lastRun > now ? new Date(now.getTime() - TICK_MS) : lastRun;
-  return plan.windows.some((window) => momentAfter(window, since) <= now);
+  return schedule.windows.some((window) => momentAfter(window, since) <= now);
 }
 
 /** What is wrong with the plan's first bad window, as an escaped sentence; undefined if none is. */
 export function checkWindows(plan: RetryPlan): string | undefined {
   try {
-    for (const window of plan.windows) momentAfter(window, new Date(0));
+    for (const { windows } of [plan, ...plan.domains.values()]) {
+      for (const window of windows) momentAfter(window, new Date(0));
+    }
     return undefined;
   } catch (error) {
     if (error instanceof RangeError) return error.message;

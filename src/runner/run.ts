@@ -8,8 +8,10 @@ import { reportsOwed } from '../bounce/ledger.ts';
 import type { Reporter } from '../bounce/reporter.ts';
 import { type Control, ControlError } from '../control/control.ts';
 import type { Log } from '../log/log.ts';
-import { mayRelay } from '../queue/schedule.ts';
+import { domainOf } from '../mail/address.ts';
+import { mayRelay, scheduleFor } from '../queue/schedule.ts';
 import { hasCode } from '../spool/disk.ts';
+import { addressOf, parseBase } from '../spool/name.ts';
 import type { Entry, Spool } from '../spool/spool.ts';
 import type { Courier } from './courier.ts';
 import { type Lock, takeLock } from './lock.ts';
@@ -92,8 +94,8 @@ class Runner {
   #listener: WakeListener | undefined;
   #courier: Courier | undefined;
   #reporter: Reporter | undefined;
-  /** The last pass had something to send, but no window is open. */
-  #closed = false;
+  /** New entries that the last pass left alone because no window is open for them. */
+  #outside: ReadonlySet<string> = new Set();
 
   constructor(spool: Spool, control: Control, log: Log, world: World, lock: Lock) {
     this.#spool = spool;
@@ -118,8 +120,8 @@ class Runner {
       await this.#listener?.close();
       this.#listener = undefined;
       // Who wrote a wake-up before the FIFO was closed has committed before, so this sees it.
-      // The same goes for reports. Outside of a window all of it waits, and this runner need not.
-    } while (!this.#stopped() && !this.#closed && this.#spool.list().entries.some(isNew));
+      // The same goes for reports. What waits for its window does so without this runner.
+    } while (!this.#stopped() && this.#spool.list().entries.some((entry) => this.#isNews(entry)));
     return { ...this.#total, kind: 'ran', trouble: this.#courier?.trouble };
   }
 
@@ -136,8 +138,8 @@ class Runner {
     for (const fault of swept.faults) this.#log.fault(fault);
     const { entries } = this.#spool.list();
     const due = entries.filter((entry) => isDue(entry, mode, now));
-    this.#closed = due.length > 0 && mode !== 'now' && !this.#inWindow(now);
-    if (due.length > 0 && !this.#closed) await this.#deliver(due);
+    const open = mode === 'now' ? due : this.#inWindows(due, now);
+    if (open.length > 0) await this.#deliver(open);
     await this.#report(entries);
   }
 
@@ -172,22 +174,37 @@ class Runner {
     return this.#lock.lost || this.#world.stop.aborted;
   }
 
-  #inWindow(now: number): boolean {
+  /** Those of the entries whose window is open. */
+  #inWindows(due: readonly Entry[], now: number): readonly Entry[] {
     try {
       const plan = this.#control.get('retry');
-      if (plan.windows.length === 0) return true;
-      const lastRun = this.#spool.lastRun;
-      const open = mayRelay(plan, {
-        now: new Date(now),
-        lastRun: lastRun === undefined ? undefined : new Date(lastRun),
+      if (plan.windows.length === 0 && plan.domains.size === 0) return due;
+      const open = new Map<string, boolean>();
+      const [inside, outside] = partition(due, ({ base }) => {
+        const { name, schedule } = scheduleFor(plan, recipientDomain(base));
+        let may = open.get(name);
+        if (may === undefined) {
+          const lastRun = this.#spool.lastRun(name);
+          may = mayRelay(schedule, {
+            now: new Date(now),
+            lastRun: lastRun === undefined ? undefined : new Date(lastRun),
+          });
+          if (may && schedule.windows.length > 0) this.#spool.noteRun(name, now);
+          open.set(name, may);
+        }
+        return may;
       });
-      if (open) this.#spool.noteRun(now);
-      return open;
+      this.#outside = new Set(outside.filter(isNew).map(({ base }) => base));
+      return inside;
     } catch (error) {
       // The courier reads the same file and says what is wrong with it.
-      if (error instanceof ControlError || error instanceof RangeError) return true;
+      if (error instanceof ControlError || error instanceof RangeError) return due;
       throw error;
     }
+  }
+
+  #isNews(entry: Entry): boolean {
+    return isNew(entry) && !this.#outside.has(entry.base);
   }
 
   /** Milliseconds. */
@@ -199,6 +216,18 @@ class Runner {
       throw error;
     }
   }
+}
+
+/** The domain in an entry's name; of an address that was cut nothing is known, so it has none. */
+function recipientDomain(base: string): string {
+  return domainOf(addressOf(parseBase(base)?.recipient ?? '') ?? '');
+}
+
+function partition<T>(items: readonly T[], test: (item: T) => boolean): readonly [T[], T[]] {
+  const yes: T[] = [];
+  const no: T[] = [];
+  for (const item of items) (test(item) ? yes : no).push(item);
+  return [yes, no];
 }
 
 function isNew({ state }: Entry): boolean {

@@ -4,10 +4,11 @@
  */
 import type { Reporter } from '../bounce/reporter.ts';
 import type { Log } from '../log/log.ts';
+import { domainOf } from '../mail/address.ts';
 import type { Recipient } from '../mail/envelope.ts';
 import type { Answer, DialogueEvent, Stage, Verdict } from '../mail/outcome.ts';
 import { formatReply } from '../mail/reply.ts';
-import { nextTry } from '../queue/schedule.ts';
+import { nextTry, scheduleFor } from '../queue/schedule.ts';
 import type { OnLine } from '../relay/dialogue.ts';
 import type { StoredMessage } from '../spool/message.ts';
 import { parseBase, showPart } from '../spool/name.ts';
@@ -123,7 +124,8 @@ export class Settlement {
       return;
     }
     const attempts = claim.attempts + (verdict.counted ? 1 : 0);
-    const next = nextTry(settings.retry, {
+    const { schedule } = scheduleFor(settings.retry, domainOf(attempted.to));
+    const next = nextTry(schedule, {
       attempts: Math.max(1, attempts),
       now: new Date(this.#world.now()),
       jitter: this.#world.random(),

@@ -408,19 +408,27 @@ export class Spool {
     eraseFile(this.#path('routes', route));
   }
 
-  /** When a run last relayed, in milliseconds since 1970-01-01 UTC. */
-  get lastRun(): number | undefined {
+  /**
+   * When a run last relayed by a schedule with windows, in milliseconds since 1970-01-01 UTC.
+   * @param schedule the domain that has it, or an empty string for that of all mail
+   */
+  lastRun(schedule: string): number | undefined {
     try {
-      return fs.statSync(this.#path('run', 'last')).mtimeMs;
+      return fs.statSync(this.#lastRunPath(schedule)).mtimeMs;
     } catch (error) {
       if (hasCode(error, 'ENOENT')) return undefined;
       throw error;
     }
   }
 
-  noteRun(now: number): void {
-    replaceText(this.#path('run', 'last'), `${new Date(now).toISOString()}\n`);
-    touchFile(this.#path('run', 'last'), now);
+  noteRun(schedule: string, now: number): void {
+    const path = this.#lastRunPath(schedule);
+    replaceText(path, `${new Date(now).toISOString()}\n`);
+    touchFile(path, now);
+  }
+
+  #lastRunPath(schedule: string): string {
+    return this.#path('run', schedule === '' ? 'last' : `last:${schedule}`);
   }
 
   /** Waits until what was settled is on the disk. */

@@ -175,14 +175,3 @@ test('Of a huge message the header comes back', { skip }, async (t) => {
   assert.match(report?.original ?? '', /^Subject: tea$/m);
   assert.ok((relay.received[0]?.size ?? 0) < 4000);
 });
-
-test('Outside of its window a runner with new mail ends', async (t) => {
-  const { site, relay } = await siteWith(t);
-  const minute = (new Date().getUTCMinutes() + 30) % 60;
-  site.control('retry', `1m\nTZ=UTC ${minute} * * * *`);
-  await site.run('sendmail', ['-f', 'jo@y.test', 'ok@x.test'], LETTER);
-  const ran = await site.run('picorelay-cron', ['--background'], '', { limit: 5_000 });
-  assert.equal(ran.status, 0);
-  assert.equal(relay.connections, 0);
-  assert.equal(site.queued().length, 1);
-});

@@ -2,14 +2,18 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import type { RetryPlan } from '../../src/control/retry.ts';
-import { checkWindows, mayRelay, nextTry } from '../../src/queue/schedule.ts';
+import { checkWindows, mayRelay, nextTry, scheduleFor } from '../../src/queue/schedule.ts';
 
 function delays(first: number, ...more: number[]): RetryPlan {
-  return { delays: [first, ...more], windows: [] };
+  return { delays: [first, ...more], windows: [], domains: new Map() };
 }
 
 function windows(zone: string | undefined, ...expressions: string[]): RetryPlan {
-  return { delays: [60], windows: expressions.map((expression) => ({ expression, zone })) };
+  return {
+    delays: [60],
+    windows: expressions.map((expression) => ({ expression, zone })),
+    domains: new Map(),
+  };
 }
 
 const NOW = new Date('2026-11-20T12:00:00Z');
@@ -251,4 +255,32 @@ test('However often the runner comes by, a window opens at the same moments.', (
       },
     ),
   );
+});
+
+test('A domain has its own schedule, its subdomains have that of the nearest domain above.', () => {
+  const own = new Map(
+    ['example.com', '.example.com', '.b.example.com', 'org'].map((name) => [name, windows('UTC')]),
+  );
+  const plan: RetryPlan = { ...delays(60), domains: own };
+  const table: [string, string][] = [
+    ['example.com', 'example.com'],
+    ['EXAMPLE.com', 'example.com'],
+    ['a.example.com', '.example.com'],
+    ['b.example.com', '.example.com'],
+    ['a.b.example.com', '.b.example.com'],
+    ['badexample.com', ''],
+    ['example.org', ''],
+    ['org', 'org'],
+    ['[192.0.2.1]', ''],
+    ['', ''],
+    ['.', ''],
+    ['..', ''],
+  ];
+  for (const [domain, name] of table) {
+    const found = scheduleFor(plan, domain);
+    assert.equal(found.name, name, domain);
+    assert.equal(found.schedule, name === '' ? plan : own.get(name), domain);
+  }
+  const bad = { ...delays(60), domains: new Map([['example.com', windows('UTC', '99 * * * *')]]) };
+  assert.match(checkWindows(bad) ?? 'nothing', /99/);
 });

@@ -604,8 +604,12 @@ test('a route’s trouble is kept until the route is resumed', (t) => {
 
 test('the time of the last run is kept', (t) => {
   const spool = makeSpool(t);
-  assert.equal(spool.lastRun, undefined);
-  spool.noteRun(NOW);
-  spool.noteRun(LATER);
-  assert.equal(spool.lastRun, LATER);
+  assert.equal(spool.lastRun(''), undefined);
+  spool.noteRun('', NOW);
+  spool.noteRun('', LATER);
+  assert.equal(spool.lastRun(''), LATER);
+  assert.equal(spool.lastRun('example.com'), undefined);
+  spool.noteRun('example.com', NOW);
+  assert.equal(spool.lastRun('example.com'), NOW);
+  assert.equal(spool.lastRun(''), LATER);
 });
