@@ -292,7 +292,8 @@ export class Reporter {
         cases.set(key, one);
         one.settled.push(found.settle);
         if (!wants(recipient.notify, found.wish)) return;
-        const history = found.history();
+        // What the administrator changed is none of the sender's business.
+        const history = found.history().filter(({ outcome }) => outcome !== 'changed');
         one.fates.push({ id: base, recipient, history, last: lastOf(history, this.#now()) });
       } finally {
         message.close();

@@ -6,7 +6,7 @@
  * A secret is never part of an error. Nothing is written here, and no folder is listed: a program
  * opens only the files whose values it needs.
  */
-import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { type ControlFile, type ControlName, type ControlValues, catalogue } from './catalogue.ts';
 import type { Line } from './retry.ts';
@@ -46,6 +46,23 @@ export function openControl(folder: string): Control {
   }
 
   return { folder, get: (name) => load<ControlValues[typeof name]>(catalogue[name]) };
+}
+
+/**
+ * When each control file that is there was changed, in milliseconds since 1970-01-01 UTC. Never
+ * throws.
+ */
+export function controlTimes(folder: string): ReadonlyMap<ControlName, number> {
+  const times = new Map<ControlName, number>();
+  for (const name of Object.keys(catalogue) as ControlName[]) {
+    try {
+      // A file that was copied or moved here keeps its old mtime.
+      times.set(name, statSync(join(folder, name)).ctimeMs);
+    } catch {
+      // Missing or out of reach: whoever reads it says so.
+    }
+  }
+  return times;
 }
 
 /** A control file that cannot be used. The message is one clear line and says how to mend it. */

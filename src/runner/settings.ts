@@ -2,7 +2,7 @@
 import fs from 'node:fs';
 import { join } from 'node:path';
 import { type ControlName, catalogue } from '../control/catalogue.ts';
-import { type Control, ControlError } from '../control/control.ts';
+import { type Control, ControlError, controlTimes } from '../control/control.ts';
 import type { Relay } from '../control/relay-url.ts';
 import type { RetryPlan } from '../control/retry.ts';
 import { checkWindows } from '../queue/schedule.ts';
@@ -20,6 +20,11 @@ export interface Settings {
   readonly connections: number;
   readonly connectionMessages: number;
   readonly messagesInFlight: number;
+  /**
+   * The control files that were changed after this time (milliseconds since 1970-01-01 UTC); not one
+   * that was removed.
+   */
+  readonly changedSince: (time: number) => readonly string[];
   /** The options of a session with one of the relays. */
   readonly sessionWith: (relay: Relay) => SessionOptions;
 }
@@ -81,6 +86,7 @@ export function readSettings(control: Control, now: () => number): Settings {
       hint: `Make it, not readable by others: chmod 640 ${control.folder}/authpassword`,
     });
   }
+  let times: ReturnType<typeof controlTimes> | undefined;
   return {
     relays,
     retry,
@@ -89,6 +95,11 @@ export function readSettings(control: Control, now: () => number): Settings {
     connections: control.get('connections'),
     connectionMessages: control.get('connectionmessages'),
     messagesInFlight: control.get('messagesinflight'),
+    changedSince: (time) => {
+      times ??= controlTimes(control.folder);
+      // An attempt's time is that of its second.
+      return [...times].filter(([, changed]) => changed >= time + 1000).map(([name]) => name);
+    },
     sessionWith: (relay) => ({ ...common, relay, login: login(relay) }),
   };
 }

@@ -100,13 +100,26 @@ export class Settlement {
         this.tally.relayed++;
         return;
       case 'refuse':
+        this.#noteChange(settings, claim);
         this.#refuse(claim, { ...attempt, outcome: 'refused' });
         this.#log.refused(attempted);
         this.tally.refused++;
         return;
       case 'defer':
+        this.#noteChange(settings, claim);
         this.#defer(settings, claim, { ...attempt, outcome: 'deferred' }, verdict, attempted);
     }
+  }
+
+  /** The history says between which attempts the configuration changed. */
+  #noteChange(settings: Settings, { base, from }: Claim): void {
+    if (from.kind === 'new') return;
+    const last = this.#spool.history(base).at(-1);
+    const changed = last === undefined ? [] : settings.changedSince(last.time);
+    if (changed.length === 0) return;
+    const lines = [`control files: ${changed.join(' ')}`];
+    const time = this.#world.now();
+    this.#spool.note(base, { time, outcome: 'changed', stage: 'config', relay: 'none', lines });
   }
 
   #defer(

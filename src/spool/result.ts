@@ -12,8 +12,18 @@ import type { Stage } from '../mail/outcome.ts';
 export interface Attempt {
   /** Milliseconds since 1970-01-01 UTC, whole seconds. */
   readonly time: number;
-  /** `warned`: no attempt, but the sender was told that the mail is delayed. */
-  readonly outcome: 'deferred' | 'refused' | 'expired' | 'interrupted' | 'paused' | 'warned';
+  /**
+   * Two are no attempts. `warned`: the sender was told that the mail is delayed. `changed`: the next
+   * attempt was made with another configuration than the one before.
+   */
+  readonly outcome:
+    | 'deferred'
+    | 'refused'
+    | 'expired'
+    | 'interrupted'
+    | 'paused'
+    | 'warned'
+    | 'changed';
   readonly stage: Stage | 'claim';
   /** The relay's URL, or `none` when none was reached. */
   readonly relay: string;
@@ -33,7 +43,7 @@ export function parseAttempts(text: string): readonly Attempt[] {
   const attempts: (Attempt & { lines: string[] })[] = [];
   for (const line of text.split('\n')) {
     const head =
-      /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ) (deferred|refused|expired|interrupted|paused|warned) at ([a-z]+) by (\S+)$/.exec(
+      /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ) (deferred|refused|expired|interrupted|paused|warned|changed) at ([a-z]+) by (\S+)$/.exec(
         line,
       );
     const time = head === null ? Number.NaN : Date.parse(head[1] ?? '');

@@ -1,6 +1,7 @@
 // The schedule of control/retry as the built programs keep it.
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
+import { waitFor } from '../support/process.ts';
 import { startRelay, type TestRelay } from '../support/relay.ts';
 import { type Site, siteFor } from '../support/site.ts';
 
@@ -58,4 +59,23 @@ test('The delays of a domain hold for its recipients', async (t) => {
     ['later@slow.test', 2],
     ['later@x.test', 0],
   ]);
+});
+
+test('The history says when the configuration changed between two attempts', async (t) => {
+  const { site } = await siteWith(t);
+  await site.run('sendmail', ['later@x.test'], LETTER);
+  await site.run('picorelay', ['run']);
+  await site.run('picorelay', ['run']);
+  assert.doesNotMatch(site.result('spool'), /changed/);
+  // Attempts are noted by the second, and a change within that second counts as before it.
+  const second = Math.floor(Date.now() / 1000);
+  await waitFor('the next second', () => Math.floor(Date.now() / 1000) > second);
+  site.control('queuelifetime', '6d');
+  await site.run('picorelay', ['run']);
+  const told = site.result('spool').split('\n');
+  assert.deepEqual(
+    told.filter((line) => /^\S/.test(line)).map((line) => line.split(' ')[1]),
+    ['deferred', 'deferred', 'changed', 'deferred'],
+  );
+  assert.ok(told.includes('    control files: queuelifetime'));
 });

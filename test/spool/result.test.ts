@@ -22,7 +22,15 @@ const reply = fc
 const attempt: fc.Arbitrary<Attempt> = fc.record(
   {
     time: fc.nat({ max: 253_402_300_799 }).map((seconds) => seconds * 1000),
-    outcome: fc.constantFrom('deferred', 'refused', 'expired', 'interrupted', 'paused', 'warned'),
+    outcome: fc.constantFrom(
+      'deferred',
+      'refused',
+      'expired',
+      'interrupted',
+      'paused',
+      'warned',
+      'changed',
+    ),
     stage: fc.constantFrom('config', 'connect', 'starttls', 'rcpt', 'dot', 'claim'),
     relay: fc.constantFrom('none', 'smtp://relay.test:25', 'smtps://[::1]:465'),
     lines: fc.array(reply, { maxLength: 4 }),
