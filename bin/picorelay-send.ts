@@ -69,7 +69,7 @@ async function main(): Promise<number> {
     runner.spool.checkLayout();
     runner.spool.sweep(Date.now());
     const { entries, unknown } = lookUp(runner.spool, names);
-    const tally = await courier.deliver(entries, () => runner.world.stop.aborted);
+    const tally = await courier.deliver(entries, true, () => runner.world.stop.aborted);
     for (const name of unknown)
       say(`${JSON.stringify(name)} is no entry of ${runner.spool.folder}/spool`);
     if (courier.trouble !== undefined) say(`paused: ${courier.trouble}`);

@@ -35,6 +35,9 @@ export interface Line {
 
 const DEFAULT_DELAYS: Schedule['delays'] = [60, 300, 900, 1800, 3600, 7200, 14_400];
 
+/** The plan of an empty control/retry. */
+export const DEFAULT_PLAN: RetryPlan = { delays: DEFAULT_DELAYS, windows: [], domains: new Map() };
+
 /** The line of delays that holds where control/retry has none. */
 export const DEFAULT_RETRY = DEFAULT_DELAYS.map(formatDuration).join(' ');
 

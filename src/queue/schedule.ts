@@ -12,6 +12,15 @@ const JITTER = 0.1;
 /** Without a last run, a window is open for this long after its moment: a cron job's tick. */
 const TICK_MS = 60_000;
 
+/** A queue that nobody looked after for longer than this is met after a gap (milliseconds). */
+const GAP = 25 * 3_600_000;
+
+/** How long nothing expires after a gap (milliseconds). */
+const GRACE = 4 * 3_600_000;
+
+/** A record of the last look at the queue is exact to this (milliseconds). */
+const WATCH_STEP = 3_600_000;
+
 /** Longer than any change of a zone's offset in use, short enough to walk minute by minute. */
 const RUN_UP_MS = 3 * 3_600_000;
 
@@ -51,6 +60,40 @@ export function nextTry(
   const delay = delays[Math.min(input.attempts, delays.length) - 1] ?? delays[0];
   const due = input.now.getTime() / 1000 + delay * (1 + JITTER * input.jitter);
   return new Date(Math.ceil(due) * 1000);
+}
+
+/**
+ * Whether an entry that waits until `due` is to be tried now (both in milliseconds since 1970-01-01
+ * UTC). One that is due later than any delay of the plan can say was put off by a clock that ran
+ * ahead, or by a plan that has been shortened since: it is due.
+ */
+export function isDue(plan: RetryPlan, due: number, now: number): boolean {
+  if (due <= now) return true;
+  const delays = [plan, ...plan.domains.values()].flatMap((schedule) => schedule.delays);
+  return due - now > Math.max(...delays) * 1000 * (1 + JITTER) + 1000;
+}
+
+/** How well the queue was looked after; both in milliseconds since 1970-01-01 UTC. */
+export interface Watch {
+  readonly seen: number;
+  /** Until then no mail is given up for its age. */
+  readonly graceUntil: number;
+}
+
+/**
+ * What a look at the queue makes of the record of the last one. After a gap, because the host slept
+ * or its clock leapt, mail is old without ever having been tried: nothing expires for some hours.
+ * Not twice in a row, so that mail expires even where the queue is looked at once in a week.
+ * @returns the same record when there is nothing to note
+ */
+export function watchOf(before: Watch | undefined, now: number): Watch {
+  if (before === undefined) return { seen: now, graceUntil: 0 };
+  const step = Math.abs(now - before.seen);
+  if (step > GAP && before.graceUntil <= before.seen) return { seen: now, graceUntil: now + GRACE };
+  if (step < WATCH_STEP) return before;
+  // A clock that was set back must not make the grace longer.
+  const graceUntil = before.graceUntil > now + GRACE ? 0 : before.graceUntil;
+  return { seen: now, graceUntil };
 }
 
 /**

@@ -93,13 +93,22 @@ export class Courier {
 
   /**
    * One attempt at each of these entries.
+   * @param mayExpire whether an entry past its lifetime is given up
    * @param stop asked before each message: true ends the delivery early, nothing is lost
    */
-  async deliver(entries: readonly Entry[], stop: () => boolean): Promise<Tally> {
+  async deliver(
+    entries: readonly Entry[],
+    mayExpire: boolean,
+    stop: () => boolean,
+  ): Promise<Tally> {
     const settlement = new Settlement(this.#spool, this.#log, this.#world, this.#reporter);
     this.#trouble = undefined;
     this.#failed.clear();
-    const settings = this.#settings();
+    const configured = this.#settings();
+    const settings = configured && {
+      ...configured,
+      lifetime: mayExpire ? configured.lifetime : Number.POSITIVE_INFINITY,
+    };
     let rest = entries;
     if (settings !== undefined) {
       const delivery: Delivery = {

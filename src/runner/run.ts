@@ -7,9 +7,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { reportsOwed } from '../bounce/ledger.ts';
 import type { Reporter } from '../bounce/reporter.ts';
 import { type Control, ControlError } from '../control/control.ts';
+import { DEFAULT_PLAN, type RetryPlan } from '../control/retry.ts';
 import type { Log } from '../log/log.ts';
 import { domainOf } from '../mail/address.ts';
-import { mayRelay, scheduleFor } from '../queue/schedule.ts';
+import { isDue, mayRelay, scheduleFor, watchOf } from '../queue/schedule.ts';
 import { hasCode } from '../spool/disk.ts';
 import { addressOf, parseBase } from '../spool/name.ts';
 import type { Entry, Spool } from '../spool/spool.ts';
@@ -137,16 +138,17 @@ class Runner {
     for (const { name, reason } of swept.corrupt) this.#log.corrupt(name, reason);
     for (const fault of swept.faults) this.#log.fault(fault);
     const { entries } = this.#spool.list();
-    const due = entries.filter((entry) => isDue(entry, mode, now));
-    const open = mode === 'now' ? due : this.#inWindows(due, now);
-    if (open.length > 0) await this.#deliver(open);
+    const plan = this.#plan();
+    const due = entries.filter((entry) => isToBeTried(entry, mode, plan, now));
+    const open = mode === 'now' ? due : this.#inWindows(due, plan, now);
+    if (open.length > 0) await this.#deliver(open, this.#mayExpire(now));
     await this.#report(entries);
   }
 
-  async #deliver(due: readonly Entry[]): Promise<void> {
+  async #deliver(due: readonly Entry[], mayExpire: boolean): Promise<void> {
     // Loaded only when there is something to send: most ticks of cron find nothing.
     this.#courier ??= await this.#hireCourier();
-    const tally = await this.#courier.deliver(due, () => this.#stopped());
+    const tally = await this.#courier.deliver(due, mayExpire, () => this.#stopped());
     this.#spool.sync();
     this.#total.relayed += tally.relayed;
     this.#total.deferred += tally.deferred;
@@ -174,11 +176,20 @@ class Runner {
     return this.#lock.lost || this.#world.stop.aborted;
   }
 
-  /** Those of the entries whose window is open. */
-  #inWindows(due: readonly Entry[], now: number): readonly Entry[] {
+  /** The plan of control/retry, or that of an empty file: the courier says what is wrong with it. */
+  #plan(): RetryPlan {
     try {
-      const plan = this.#control.get('retry');
-      if (plan.windows.length === 0 && plan.domains.size === 0) return due;
+      return this.#control.get('retry');
+    } catch (error) {
+      if (error instanceof ControlError) return DEFAULT_PLAN;
+      throw error;
+    }
+  }
+
+  /** Those of the entries whose window is open. */
+  #inWindows(due: readonly Entry[], plan: RetryPlan, now: number): readonly Entry[] {
+    if (plan.windows.length === 0 && plan.domains.size === 0) return due;
+    try {
       const open = new Map<string, boolean>();
       const [inside, outside] = partition(due, ({ base }) => {
         const { name, schedule } = scheduleFor(plan, recipientDomain(base));
@@ -197,10 +208,17 @@ class Runner {
       this.#outside = new Set(outside.filter(isNew).map(({ base }) => base));
       return inside;
     } catch (error) {
-      // The courier reads the same file and says what is wrong with it.
-      if (error instanceof ControlError || error instanceof RangeError) return due;
+      // A window of five fields that is none: the courier says so.
+      if (error instanceof RangeError) return due;
       throw error;
     }
+  }
+
+  #mayExpire(now: number): boolean {
+    const before = this.#spool.watch();
+    const watch = watchOf(before, now);
+    if (watch !== before) this.#spool.noteWatch(watch);
+    return now >= watch.graceUntil;
   }
 
   #isNews(entry: Entry): boolean {
@@ -234,7 +252,7 @@ function isNew({ state }: Entry): boolean {
   return state.kind === 'new';
 }
 
-function isDue({ state }: Entry, mode: RunMode, now: number): boolean {
+function isToBeTried({ state }: Entry, mode: RunMode, plan: RetryPlan, now: number): boolean {
   if (state.kind === 'new') return true;
-  return state.kind === 'waiting' && (mode === 'now' || state.due <= now);
+  return state.kind === 'waiting' && (mode === 'now' || isDue(plan, state.due, now));
 }

@@ -427,6 +427,24 @@ export class Spool {
     touchFile(path, now);
   }
 
+  /** The record of the last look at the queue (queue/schedule.ts); undefined when there is none. */
+  watch(): { readonly seen: number; readonly graceUntil: number } | undefined {
+    try {
+      const text = fs.readFileSync(this.#path('run', 'seen'), 'latin1');
+      const [seen, graceUntil] = text.split('\n').map((line) => Date.parse(line));
+      if (seen === undefined || Number.isNaN(seen)) return undefined;
+      return { seen, graceUntil: Number.isNaN(graceUntil) ? 0 : (graceUntil ?? 0) };
+    } catch (error) {
+      if (hasCode(error, 'ENOENT')) return undefined;
+      throw error;
+    }
+  }
+
+  noteWatch({ seen, graceUntil }: { readonly seen: number; readonly graceUntil: number }): void {
+    const times = [seen, graceUntil].map((time) => `${new Date(time).toISOString()}\n`);
+    replaceText(this.#path('run', 'seen'), times.join(''));
+  }
+
   #lastRunPath(schedule: string): string {
     return this.#path('run', schedule === '' ? 'last' : `last:${schedule}`);
   }

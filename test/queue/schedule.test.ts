@@ -2,7 +2,15 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import type { RetryPlan } from '../../src/control/retry.ts';
-import { checkWindows, mayRelay, nextTry, scheduleFor } from '../../src/queue/schedule.ts';
+import {
+  checkWindows,
+  isDue,
+  mayRelay,
+  nextTry,
+  scheduleFor,
+  type Watch,
+  watchOf,
+} from '../../src/queue/schedule.ts';
 
 function delays(first: number, ...more: number[]): RetryPlan {
   return { delays: [first, ...more], windows: [], domains: new Map() };
@@ -283,4 +291,92 @@ test('A domain has its own schedule, its subdomains have that of the nearest dom
   }
   const bad = { ...delays(60), domains: new Map([['example.com', windows('UTC', '99 * * * *')]]) };
   assert.match(checkWindows(bad) ?? 'nothing', /99/);
+});
+
+test('An entry is due at its time, and also when no delay can have put it off so far.', () => {
+  const day = 86_400_000;
+  const plan: RetryPlan = {
+    ...delays(60, 3600),
+    domains: new Map([['slow.test', delays(86_400)]]),
+  };
+  const now = NOW.getTime();
+  const table: [number, boolean][] = [
+    [now - 1, true],
+    [now, true],
+    [now + 1, false],
+    [now + day * 1.1, false],
+    [now + day * 1.1 + 1000, false],
+    [now + day * 1.1 + 1001, true],
+    [now + 3650 * day, true],
+  ];
+  for (const [due, is] of table) assert.equal(isDue(plan, due, now), is, String(due - now));
+});
+
+test('Whatever the next try is set to, it is not due before and not taken for a leap.', () => {
+  fc.assert(
+    fc.property(
+      fc.array(fc.integer({ min: 1, max: 864_000 }), { minLength: 1, maxLength: 5 }),
+      fc.integer({ min: 1, max: 9 }),
+      fc.double({ min: 0, max: 1, noNaN: true }),
+      ([first = 1, ...more], attempts, jitter) => {
+        const plan = delays(first, ...more);
+        const due = nextTry(plan, { attempts, now: NOW, jitter }).getTime();
+        assert.equal(isDue(plan, due, due), true);
+        assert.equal(isDue(plan, due, due - 1), false);
+        assert.equal(isDue(plan, due, NOW.getTime()), false);
+      },
+    ),
+  );
+});
+
+/** Looks at the queue at these hours; how many hours of grace are left at each. */
+function grace(...hours: number[]): number[] {
+  const hour = 3_600_000;
+  let watch: Watch | undefined;
+  return hours.map((at) => {
+    watch = watchOf(watch, at * hour);
+    return Math.max(0, watch.graceUntil / hour - at);
+  });
+}
+
+test('After a gap nothing expires for four hours, but not twice in a row.', () => {
+  const table: [number[], number[]][] = [
+    [
+      [100, 101, 125],
+      [0, 0, 0],
+    ],
+    // A week of sleep, and the hours after it.
+    [
+      [100, 268, 269, 271.9, 272, 273],
+      [0, 4, 3, 0.1, 0, 0],
+    ],
+    // The clock leaps ten years ahead and comes back: each time a gap, the second one without grace.
+    [
+      [100, 87_700, 101, 102],
+      [0, 4, 0, 0],
+    ],
+    // Looked at once a week.
+    [
+      [0, 168, 336, 504, 672],
+      [0, 4, 0, 4, 0],
+    ],
+    // An hour back is no gap.
+    [
+      [100, 99, 100],
+      [0, 0, 0],
+    ],
+  ];
+  for (const [at, left] of table) {
+    assert.deepEqual(
+      grace(...at).map((hours) => Math.round(hours * 10) / 10),
+      left,
+      String(at),
+    );
+  }
+});
+
+test('A record of the last look is renewed at most once an hour.', () => {
+  const watch = watchOf(undefined, 0);
+  assert.equal(watchOf(watch, 3_599_999), watch);
+  assert.notEqual(watchOf(watch, 3_600_000), watch);
 });

@@ -36,7 +36,7 @@ test('A machine that fails in the middle of a delivery ends it, and every mail i
       random: () => 0,
       stop: new AbortController().signal,
     });
-    const delivery = courier.deliver(spool.list().entries, () => false);
+    const delivery = courier.deliver(spool.list().entries, true, () => false);
     // A claim that fails is the spool's fault and ends it; a file that cannot be opened is one mail's.
     if (failing === 'claim') await assert.rejects(delivery, eio);
     else await delivery;
