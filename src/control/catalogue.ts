@@ -5,12 +5,12 @@
  * any text and never throw.
  */
 import { isMailbox } from '../mail/address.ts';
+import { ALERT_EXAMPLES, type AlertRoad, isSafeUrl, parseAlert } from './alert.ts';
 import { parseDuration } from './duration.ts';
 import {
   isHostName,
   isIPv4,
   isIPv6,
-  isLoopback,
   type ProxyServer,
   parsePin,
   parseProxy,
@@ -470,6 +470,28 @@ const bounceslimit = wholeNumber(
   'The most reports an hour to one address; what is more is told in one report an hour later.',
 );
 
+const alert: ControlFile<readonly AlertRoad[]> = {
+  name: 'alert',
+  kind: 'list',
+  takes: ALERT_EXAMPLES,
+  help: 'How the admin hears, by another way than mail, that mail is held up or was refused, once when that begins and once when it is over. A command gets the alert on its standard input, as text or as JSON, and has 30 seconds; a URL gets the JSON; a file holds what is wrong while it lasts, and has to be one that the owner of the spool may write.',
+  absent: { value: [], means: 'only the log tells' },
+  parse: (lines) => {
+    const roads = parseAlert(lines);
+    if (!('problem' in roads)) return { value: roads };
+    return { problem: { line: roads.problem.number, found: roads.problem.text } };
+  },
+};
+
+const alertafter: ControlFile<number> = {
+  name: 'alertafter',
+  kind: 'value',
+  takes: 'a duration from 0s to 10 years',
+  help: 'How long mail is held up by its relay before control/alert is used.',
+  absent: { text: '15m' },
+  parse: single(seconds(0, Number.POSITIVE_INFINITY)),
+};
+
 const transactionrecipients = wholeNumber(
   'transactionrecipients',
   10_000,
@@ -559,6 +581,8 @@ const files = {
   adminaddr,
   doublebounceto,
   bounceslimit,
+  alert,
+  alertafter,
   transactionrecipients,
   connections,
   connectionmessages,
@@ -658,11 +682,7 @@ function credential(text: string): { readonly value: string } | undefined {
 }
 
 function tokenUrl(text: string): { readonly value: string } | undefined {
-  if (text.length > 1024 || /[^\x21-\x7e]/.test(text)) return undefined;
-  const [, scheme, place = ''] = /^(https?):\/\/([^/?#@]+)(?:[/?][^#]*)?$/i.exec(text) ?? [];
-  const server = parseRelay(`smtp://${place}`);
-  if (scheme === undefined || 'problem' in server) return undefined;
-  return scheme.toLowerCase() === 'https' || isLoopback(server.host) ? { value: text } : undefined;
+  return isSafeUrl(text) ? { value: text } : undefined;
 }
 
 function absolutePath(text: string): { readonly value: `/${string}` } | undefined {

@@ -2,8 +2,8 @@
  * Fetches an OAuth 2 access token with a refresh token (RFC 6749 section 6), over the same way as
  * connections to relays. Keeps nothing. Hostile input: the answer, which is bounded and has a deadline.
  */
-import http from 'node:http';
-import { openSocket, reasonOf, SessionError, type Trust, type Way } from './connect.ts';
+import type { Way } from './connect.ts';
+import { type Answer, post } from './http.ts';
 
 export interface TokenRequest {
   /** https, or http to this machine. */
@@ -21,10 +21,6 @@ export interface TokenAnswer {
   readonly refreshToken: string | undefined;
 }
 
-/** How long it may take, in seconds. */
-const DEADLINE = 30;
-/** Octets that the answer may have. */
-const ANSWER_LIMIT = 64 * 1024;
 /** RFC 6749 section 5.1 leaves the lifetime to the server; an hour is what they all say. */
 const USUAL_LIFETIME = 3600;
 
@@ -35,23 +31,12 @@ export async function fetchToken(request: TokenRequest, way: Way): Promise<Token
   const url = new URL(request.url);
   let answer: Answer;
   try {
-    answer = await post(url, formOf(request), way);
+    answer = await post(url, 'application/x-www-form-urlencoded', formOf(request), way);
   } catch (error) {
-    const event = error instanceof SessionError ? error.event : undefined;
-    const reason =
-      event?.kind === 'closed'
-        ? event.reason
-        : event?.kind === 'timeout'
-          ? `no answer within ${event.seconds} seconds`
-          : reasonOf(error);
+    const reason = error instanceof Error ? error.message : String(error);
     throw new Error(`no access token from ${url.host}: ${reason}`);
   }
   return readAnswer(url.host, answer);
-}
-
-interface Answer {
-  readonly status: number;
-  readonly text: string;
 }
 
 function formOf({ clientId, clientSecret, refreshToken }: TokenRequest): string {
@@ -62,48 +47,6 @@ function formOf({ clientId, clientSecret, refreshToken }: TokenRequest): string 
   });
   if (clientSecret !== undefined) form.set('client_secret', clientSecret);
   return form.toString();
-}
-
-async function post(url: URL, form: string, way: Way): Promise<Answer> {
-  const secured = url.protocol === 'https:';
-  const host = url.hostname.replace(/^\[|\]$/g, '');
-  const port = Number(url.port) || (secured ? 443 : 80);
-  const trust: Trust = { verify: true, authorities: undefined };
-  const socket = await openSocket({ host, port }, secured ? trust : undefined, DEADLINE, way);
-  return await new Promise((resolve, reject) => {
-    const timer = setTimeout(() => {
-      reject(new Error(`no answer within ${DEADLINE} seconds`));
-      socket.destroy();
-    }, DEADLINE * 1000);
-    const request = http.request(url, {
-      method: 'POST',
-      // The URL's scheme has been seen to above: the socket speaks TLS already.
-      protocol: 'http:',
-      createConnection: () => socket,
-      headers: {
-        'Content-Type': 'application/x-www-form-urlencoded',
-        Accept: 'application/json',
-        Connection: 'close',
-      },
-    });
-    request.on('error', reject);
-    request.on('close', () => {
-      clearTimeout(timer);
-      socket.destroy();
-      reject(new Error('the connection was closed'));
-    });
-    request.on('response', (response) => {
-      let text = '';
-      response.setEncoding('utf8');
-      response.on('data', (chunk: string) => {
-        text += chunk;
-        if (text.length > ANSWER_LIMIT) response.destroy(new Error('the answer is too long'));
-      });
-      response.on('error', reject);
-      response.on('end', () => resolve({ status: response.statusCode ?? 0, text }));
-    });
-    request.end(form);
-  });
 }
 
 function readAnswer(host: string, { status, text }: Answer): TokenAnswer {

@@ -2,15 +2,12 @@
  * Where passwords and access tokens come from when no file holds them: a command, or an OAuth 2 server with
  * a cache in the spool. Only a runner loads this. Nothing of a secret is ever logged or part of an error.
  */
-import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import type { Way } from '../relay/connect.ts';
 import type { TokenRequest } from '../relay/oauth.ts';
 import { closeFile, createFile, eraseFile, hasCode, moveFile, writeAll } from '../spool/disk.ts';
-
-/** Bytes of output up to the end of the first line. */
-const OUTPUT_LIMIT = 64 * 1024;
+import { runCommand } from './command.ts';
 
 /** An access token is used up to so many milliseconds before its end. */
 const MARGIN = 60_000;
@@ -21,41 +18,11 @@ const MARGIN = 60_000;
  * @throws Error with one line for people, without any of the output
  */
 export async function passwordOf(command: string, seconds: number): Promise<string> {
-  const child = spawn('/bin/sh', ['-c', command], {
-    cwd: '/',
-    env: { PATH: '/usr/local/bin:/usr/bin:/bin' },
-    stdio: ['ignore', 'pipe', 'ignore'],
-    // A process group of its own, which can be killed as a whole.
-    detached: true,
+  const output = await runCommand(command, { seconds }).catch((error: unknown) => {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new Error(`the command of control/authpasswordcommand ${reason}`);
   });
-  const chunks: Buffer[] = [];
-  let size = 0;
-  let trouble: string | undefined;
-  const kill = (reason: string): void => {
-    trouble ??= reason;
-    try {
-      if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
-    } catch (error) {
-      if (!hasCode(error, 'ESRCH')) throw error;
-    }
-    child.stdout.destroy();
-  };
-  const timer = setTimeout(() => kill(`has not ended within ${seconds} seconds`), seconds * 1000);
-  child.stdout.on('data', (chunk: Buffer) => {
-    size += chunk.length;
-    if (size > OUTPUT_LIMIT) kill('prints too much');
-    else chunks.push(chunk);
-  });
-  const status = await new Promise<string>((resolve) => {
-    child.on('error', (error) => resolve(`cannot be started: ${error.message}`));
-    child.on('close', (code, signal) =>
-      resolve(code === 0 ? '' : `ended with ${signal ?? `exit status ${code}`}`),
-    );
-  });
-  clearTimeout(timer);
-  const reason = trouble ?? status;
-  if (reason !== '') throw new Error(`the command of control/authpasswordcommand ${reason}`);
-  const [line = ''] = Buffer.concat(chunks).toString('utf8').split(/\r?\n/, 1);
+  const [line = ''] = output.split(/\r?\n/, 1);
   if (line === '' || /\p{Cc}/u.test(line)) {
     throw new Error('the command of control/authpasswordcommand printed no password');
   }

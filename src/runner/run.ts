@@ -14,6 +14,7 @@ import { isDue, mayRelay, scheduleFor, watchOf } from '../queue/schedule.ts';
 import { hasCode } from '../spool/disk.ts';
 import { addressOf, parseBase } from '../spool/name.ts';
 import type { Entry, Spool } from '../spool/spool.ts';
+import type { Alarm } from './alarm.ts';
 import type { Courier } from './courier.ts';
 import { type Lock, takeLock } from './lock.ts';
 import type { Tally, World } from './settlement.ts';
@@ -68,6 +69,8 @@ export async function runQueue(
     await runner.end();
     spool.leave();
     await lock.release();
+    // Only now, when the queue is anybody's: an alert may take its time.
+    await runner.told();
   }
 }
 
@@ -95,6 +98,7 @@ class Runner {
   #listener: WakeListener | undefined;
   #courier: Courier | undefined;
   #reporter: Reporter | undefined;
+  #alarm: Alarm | undefined;
   /** New entries that the last pass left alone because no window is open for them. */
   #outside: ReadonlySet<string> = new Set();
 
@@ -131,6 +135,11 @@ class Runner {
     await this.#courier?.close();
   }
 
+  /** Waits until the administrator has been told what is wrong. */
+  async told(): Promise<void> {
+    await this.#alarm?.end();
+  }
+
   async #pass(mode: RunMode): Promise<void> {
     const now = this.#world.now();
     const swept = this.#spool.sweep(now);
@@ -138,11 +147,13 @@ class Runner {
     for (const { name, reason } of swept.corrupt) this.#log.corrupt(name, reason);
     for (const fault of swept.faults) this.#log.fault(fault);
     const { entries } = this.#spool.list();
+    const { refused } = this.#total;
     const plan = this.#plan();
     const due = entries.filter((entry) => isToBeTried(entry, mode, plan, now));
     const open = mode === 'now' ? due : this.#inWindows(due, plan, now);
     if (open.length > 0) await this.#deliver(open, this.#mayExpire(now));
     await this.#report(entries);
+    await this.#alert(entries.length > 0, this.#total.refused - refused);
   }
 
   async #deliver(due: readonly Entry[], mayExpire: boolean): Promise<void> {
@@ -165,6 +176,16 @@ class Runner {
       this.#reporter = new Reporter(this.#spool, this.#control, this.#log, this.#world.now);
     }
     this.#reporter.report();
+  }
+
+  async #alert(queued: boolean, refused: number): Promise<void> {
+    if (this.#alarm === undefined) {
+      // Most ticks have nothing to tell, and nothing that they told is to be taken back.
+      if (!queued && refused === 0 && this.#spool.readAlerts() === undefined) return;
+      const { Alarm } = await import('./alarm.ts');
+      this.#alarm = new Alarm(this.#spool, this.#control, this.#log, this.#world.now);
+    }
+    this.#alarm.look(refused);
   }
 
   async #hireCourier(): Promise<Courier> {

@@ -104,7 +104,8 @@ export function readSettings(control: Control, now: () => number): Settings {
   };
 }
 
-function readWay(control: Control): Way {
+/** @throws ControlError for a proxy or source address that is malformed */
+export function readWay(control: Control): Way {
   const server = control.get('proxy');
   const proxy = server && { ...server, password: control.get('proxypassword') };
   return { source: control.get('sourceaddress'), proxy };

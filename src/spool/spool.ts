@@ -445,6 +445,20 @@ export class Spool {
     replaceText(this.#path('run', 'seen'), times.join(''));
   }
 
+  /** What the administrator was told of (runner/alarm.ts); undefined when there is nothing. */
+  readAlerts(): string | undefined {
+    try {
+      return fs.readFileSync(this.#path('run', 'alerts'), 'utf8');
+    } catch (error) {
+      if (hasCode(error, 'ENOENT')) return undefined;
+      throw error;
+    }
+  }
+
+  writeAlerts(text: string): void {
+    replaceText(this.#path('run', 'alerts'), text);
+  }
+
   #lastRunPath(schedule: string): string {
     return this.#path('run', schedule === '' ? 'last' : `last:${schedule}`);
   }
