@@ -9,7 +9,9 @@ import { type OpenRunner, openRunner, stopOnSignals } from '../src/runner/open.t
 import { runQueue } from '../src/runner/run.ts';
 
 const mode = process.argv.includes('--background') ? 'background' : 'cron';
-process.exitCode = await main();
+void main().then((status) => {
+  process.exitCode = status;
+});
 
 async function main(): Promise<number> {
   const [word] = process.argv.slice(2).filter((each) => each !== '--background');

@@ -20,7 +20,9 @@ Makes one attempt at each of these entries, due or not.
 
 // Whoever reads this has seen enough: `picorelay-send … | head`.
 process.stdout.on('error', () => process.exit());
-process.exitCode = await main();
+void main().then((status) => {
+  process.exitCode = status;
+});
 
 async function main(): Promise<number> {
   let quiet: boolean;

@@ -15,6 +15,7 @@ import {
 } from '../src/inject/qmail-inject.ts';
 import { queueProgram, runQueueProgram } from '../src/inject/queue-program.ts';
 import { formatDate, receivedField } from '../src/mail/completion.ts';
+import { originTime } from '../src/mail/envelope.ts';
 import { assembleMessage, formatField, HeaderTooLong, readHeader } from '../src/mail/header.ts';
 import { mailboxOf } from '../src/mail/raw-address.ts';
 import { WireForm } from '../src/mail/wireform.ts';
@@ -23,7 +24,9 @@ import { writeAll } from '../src/spool/disk.ts';
 import { readPieces } from '../src/spool/input.ts';
 import { Spool } from '../src/spool/spool.ts';
 
-process.exitCode = await main().catch(report);
+void main()
+  .catch(report)
+  .then((status) => process.exit(status));
 
 async function main(): Promise<number> {
   const invocation = parseInvocation(process.argv.slice(2));
@@ -40,7 +43,7 @@ async function main(): Promise<number> {
   const origin = {
     uid: process.getuid?.() ?? 0,
     pid: process.pid,
-    time: Math.round((performance.timeOrigin + performance.now()) * 1000),
+    time: originTime(Date.now(), process.hrtime()),
     program: 'qmail-inject',
   };
   const toSpool = !invocation.print && program === undefined;

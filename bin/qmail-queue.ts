@@ -7,11 +7,12 @@ import { openControl } from '../src/control/control.ts';
 import { hostName, offerAtOnce } from '../src/inject/place.ts';
 import { EnvelopeError, EXIT, queueMessage } from '../src/inject/qmail-queue.ts';
 import { formatDate } from '../src/mail/completion.ts';
+import { originTime } from '../src/mail/envelope.ts';
 import { becomeOwner } from '../src/spool/become.ts';
 import { readPieces } from '../src/spool/input.ts';
 import { Spool } from '../src/spool/spool.ts';
 
-process.exitCode = main();
+process.exit(main());
 
 function main(): number {
   const control = openControl(process.env['PICORELAY_CONTROL'] ?? '/etc/picorelay');
@@ -24,7 +25,7 @@ function main(): number {
   const origin = {
     uid: process.getuid?.() ?? 0,
     pid: process.pid,
-    time: Math.round((performance.timeOrigin + performance.now()) * 1000),
+    time: originTime(Date.now(), process.hrtime()),
     program: 'qmail-queue',
   };
   const date = formatDate(new Date(), -new Date().getTimezoneOffset());

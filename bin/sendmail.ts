@@ -7,6 +7,7 @@
 import fs from 'node:fs';
 import { basename } from 'node:path';
 import { type Control, ControlError, openControl } from '../src/control/control.ts';
+import { originTime } from '../src/mail/envelope.ts';
 import { HeaderTooLong } from '../src/mail/header.ts';
 import { handOff } from '../src/runner/handoff.ts';
 import { type Delivery, parseInvocation, type SmtpService } from '../src/sendmail/arguments.ts';
@@ -29,7 +30,7 @@ const EX = {
 
 const program = basename(process.argv[1] ?? 'sendmail');
 
-process.exitCode = await main();
+void main().then((status) => process.exit(status));
 
 async function main(): Promise<number> {
   const invocation = parseInvocation(program, process.argv.slice(2));
@@ -111,17 +112,16 @@ function openSpool(folder: string): Spool {
 function whoCalls(): () => Caller {
   const uid = process.getuid?.() ?? 0;
   const login = loginName();
-  const hostName = process.getBuiltinModule('node:os').hostname();
   return () => ({
     login,
     origin: {
       uid,
       pid: process.pid,
-      time: Math.round((performance.timeOrigin + performance.now()) * 1000),
+      time: originTime(Date.now(), process.hrtime()),
       program: 'sendmail',
     },
     zoneMinutes: -new Date().getTimezoneOffset(),
-    hostName,
+    hostName: () => process.getBuiltinModule('node:os').hostname(),
   });
 }
 

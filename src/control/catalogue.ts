@@ -686,7 +686,7 @@ function tokenUrl(text: string): { readonly value: string } | undefined {
 }
 
 function absolutePath(text: string): { readonly value: `/${string}` } | undefined {
-  const known = isAbsolute(text) && text.length < 4096 && !/\p{Cc}/u.test(text);
+  const known = isAbsolute(text) && text.length < 4096 && !/[\x00-\x1f\x7f-\x9f]/.test(text);
   return known ? { value: text } : undefined;
 }
 

@@ -3,10 +3,21 @@
  *
  * What a file holds may be anything, and the file may be a pipe, a folder, a device or endless:
  * every such case is a ControlError that names the file and the way to mend it, and nothing blocks.
- * A secret is never part of an error. Nothing is written here, and no folder is listed: a program
- * opens only the files whose values it needs.
+ * A secret is never part of an error. Nothing is written here. The folder is listed once, because most
+ * files are not there and one listing costs less than looking for four of them; of the others a program
+ * opens only those whose values it needs.
  */
-import { closeSync, constants, fstatSync, openSync, readSync, statSync } from 'node:fs';
+import { isUtf8 } from 'node:buffer';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  openSync,
+  readdirSync,
+  readSync,
+  type Stats,
+  statSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { type ControlFile, type ControlName, type ControlValues, catalogue } from './catalogue.ts';
 import type { Line } from './retry.ts';
@@ -24,8 +35,11 @@ export interface Control {
 /** Opens a control folder. Nothing is read before the first `get`. */
 export function openControl(folder: string): Control {
   const texts = new Map<string, string | undefined>();
+  let names: ReadonlySet<string> | 'any' | undefined;
 
   function textOf(file: ControlFile<unknown>, path: string): string | undefined {
+    names ??= namesIn(folder);
+    if (names !== 'any' && !names.has(file.name)) return undefined;
     if (!texts.has(file.name)) texts.set(file.name, readText(path, file.kind));
     return texts.get(file.name);
   }
@@ -104,6 +118,16 @@ const SHOWN = 80;
 /** The most bytes that are read of a file. */
 const LIMIT = { value: 65_536, secret: 65_536, list: 1_048_576 } as const;
 
+/** The names in a control folder; `any` where it cannot be listed, though its files may be in reach. */
+function namesIn(folder: string): ReadonlySet<string> | 'any' {
+  try {
+    return new Set(readdirSync(folder));
+  } catch {
+    // Whoever opens a file in it learns what is wrong.
+    return 'any';
+  }
+}
+
 /** The text of a control file, undefined when it is not there. */
 function readText(path: string, kind: keyof typeof LIMIT): string | undefined {
   let bytes: Buffer | undefined;
@@ -120,16 +144,15 @@ function readText(path: string, kind: keyof typeof LIMIT): string | undefined {
     });
   }
   if (bytes === undefined) return undefined;
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-  } catch (error) {
+  if (!isUtf8(bytes)) {
     throw new ControlError({
       file: path,
       expected: 'text in UTF-8',
       hint: 'Write the file again with an editor that saves UTF-8.',
-      cause: error,
     });
   }
+  // Editors of another system may begin with a byte order mark.
+  return bytes.toString('utf8').replace(/^\uFEFF/, '');
 }
 
 function readBytes(path: string, kind: keyof typeof LIMIT): Buffer | undefined {
@@ -142,13 +165,12 @@ function readBytes(path: string, kind: keyof typeof LIMIT): Buffer | undefined {
     throw error;
   }
   try {
-    checkDescriptor(path, kind, descriptor);
+    const { size } = checkDescriptor(path, kind, descriptor);
     const chunks: Buffer[] = [];
     let total = 0;
     for (;;) {
       const chunk = Buffer.allocUnsafe(4096);
       const count = readSync(descriptor, chunk);
-      if (count === 0) return Buffer.concat(chunks, total);
       total += count;
       if (total > LIMIT[kind]) {
         throw new ControlError({
@@ -158,6 +180,8 @@ function readBytes(path: string, kind: keyof typeof LIMIT): Buffer | undefined {
         });
       }
       chunks.push(chunk.subarray(0, count));
+      // A file of the kernel's has no size and ends where nothing more is read.
+      if (count === 0 || total === size) return Buffer.concat(chunks, total);
     }
   } finally {
     closeSync(descriptor);
@@ -165,7 +189,7 @@ function readBytes(path: string, kind: keyof typeof LIMIT): Buffer | undefined {
 }
 
 /** Looks at the open file and not at its path, which could lead elsewhere by now. */
-function checkDescriptor(path: string, kind: keyof typeof LIMIT, descriptor: number): void {
+function checkDescriptor(path: string, kind: keyof typeof LIMIT, descriptor: number): Stats {
   const stats = fstatSync(descriptor);
   if (!stats.isFile()) {
     throw new ControlError({
@@ -182,6 +206,7 @@ function checkDescriptor(path: string, kind: keyof typeof LIMIT, descriptor: num
       hint: `Close it: chmod 640 ${shellWord(path)}`,
     });
   }
+  return stats;
 }
 
 function parseText<T>(file: ControlFile<T>, path: string, text: string): T {

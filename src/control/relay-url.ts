@@ -159,10 +159,10 @@ export function isLoopback(host: string): boolean {
 export function isHostName(text: string): boolean {
   if (text.length > 253) return false;
   const labels = text.split('.');
-  if (!labels.every((label) => /^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/i.test(label))) {
+  if (!labels.every((label) => /^[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?$/.test(label))) {
     return false;
   }
-  return !/^(?:\d+|0x[0-9a-f]*)$/i.test(labels.at(-1) ?? '');
+  return !/^(?:\d+|0[Xx][0-9A-Fa-f]*)$/.test(labels.at(-1) ?? '');
 }
 
 /** Whether a text is an IPv4 address in its one plain form: four decimal numbers, no leading zeros. */

@@ -164,7 +164,7 @@ function topmostBlock(fields: readonly HeaderField[]): readonly HeaderField[] {
 
 /** A mailbox (RFC 5322 section 3.4) with its display name quoted, or encoded by RFC 2047. */
 export function formatMailbox(name: string | undefined, address: string): string {
-  const shown = (name ?? '').replace(/\p{Cc}/gu, ' ').trim();
+  const shown = (name ?? '').replace(/[\x00-\x1f\x7f-\x9f]/g, ' ').trim();
   if (shown === '') return address;
   return /^[ -~]*$/.test(shown)
     ? `"${shown.replace(/["\\]/g, '\\$&')}" <${address}>`

@@ -39,3 +39,15 @@ export interface Origin {
   /** The program that took it: `sendmail`, `qmail-queue`, … */
   readonly program: string;
 }
+
+/**
+ * The time of an origin, from a clock that counts milliseconds and one that counts nanoseconds from
+ * anywhere: right to the millisecond, and with digits behind it that tell two mails of one millisecond
+ * apart. (Node's own clock of that precision costs a start more than a millisecond.)
+ */
+export function originTime(
+  milliseconds: number,
+  [, nanoseconds]: readonly [seconds: number, nanoseconds: number],
+): number {
+  return milliseconds * 1000 + (Math.floor(nanoseconds / 1000) % 1000);
+}

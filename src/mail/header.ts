@@ -4,6 +4,7 @@
  * latin1 strings, one character for one octet. The message is hostile: reading is bounded, linear
  * however small its parts are, and guesses nothing about the body.
  */
+import { isUtf8 } from 'node:buffer';
 import { LONGEST_CR_RUN } from './wireform.ts';
 
 export interface HeaderField {
@@ -268,13 +269,7 @@ export function fieldBody(field: HeaderField): string {
     field.raw.slice(field.raw.indexOf(':') + 1).replace(/\r\n/g, ''),
     'latin1',
   );
-  let body: string;
-  try {
-    body = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(octets);
-  } catch (error) {
-    if (!(error instanceof TypeError)) throw error;
-    body = octets.toString('latin1');
-  }
+  const body = octets.toString(isUtf8(octets) ? 'utf8' : 'latin1');
   return body.replace(/^[ \t]+/, '').replace(/[ \t]+$/, '');
 }
 
@@ -286,7 +281,7 @@ export function fieldBody(field: HeaderField): string {
  */
 export function formatField(name: string, body: string): HeaderField {
   const safeName = name.slice(0, FOLD_AT).replace(/[^!-9;-~]/g, '-');
-  const text = Buffer.from(body.replace(/\p{Cc}/gu, ' ').trim(), 'utf8')
+  const text = Buffer.from(body.replace(/[\x00-\x1f\x7f-\x9f]/g, ' ').trim(), 'utf8')
     .toString('latin1')
     .replace(/ {79,}/g, ' ')
     .replace(/[^ ]{897}[\x80-\xbf]{0,3}(?=[^ ])/g, '$& ');

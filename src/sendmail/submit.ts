@@ -17,7 +17,7 @@ export interface Caller {
   /** Minutes east of UTC. */
   readonly zoneMinutes: number;
   /** The system's host name: where the control folder names none, mail is accepted all the same. */
-  readonly hostName: string;
+  readonly hostName: () => string;
 }
 
 export interface Submitted {
@@ -149,7 +149,7 @@ export interface HostNames {
 }
 
 /** A control folder that cannot be used must not cost the mail: it waits until somebody mends it. */
-export function hostNames(control: Control, fallback: string, warnings: string[]): HostNames {
+export function hostNames(control: Control, fallback: () => string, warnings: string[]): HostNames {
   try {
     return {
       me: control.get('me'),
@@ -160,7 +160,8 @@ export function hostNames(control: Control, fallback: string, warnings: string[]
   } catch (error) {
     if (!(error instanceof ControlError)) throw error;
     warnings.push(`queued, but nothing is sent until this is mended: ${error.message}`);
-    return { me: fallback, defaultHost: fallback, defaultDomain: undefined, idHost: fallback };
+    const me = fallback();
+    return { me, defaultHost: me, defaultDomain: undefined, idHost: me };
   }
 }
 

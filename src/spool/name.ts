@@ -158,6 +158,8 @@ function parseState(suffix: string): EntryState | undefined {
  * leading dot and every other byte as `%XX`. The pair of decodeBytes.
  */
 export function encodeBytes(bytes: Uint8Array): string {
+  const whole = Buffer.from(bytes).toString('latin1');
+  if (/^(?!\.)[A-Za-z0-9@._+=-]*$/.test(whole)) return whole;
   let text = '';
   for (const [index, byte] of bytes.entries()) {
     const char = String.fromCharCode(byte);

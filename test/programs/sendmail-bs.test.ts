@@ -140,38 +140,6 @@ for (const options of [['--pipeline'], []]) {
   });
 }
 
-test('a plain submission does not load the SMTP server', () => {
-  const { outputs } = JSON.parse(readFileSync('build/meta.json', 'utf8')) as Metafile;
-  const inputs = (path: string): string[] => [
-    ...Object.keys(outputs[path]?.inputs ?? {}),
-    ...(outputs[path]?.imports ?? []).flatMap((each) =>
-      each.kind === 'import-statement' ? inputs(each.path) : [],
-    ),
-  ];
-  const [program] = Object.entries(outputs).find(
-    ([, { entryPoint }]) => entryPoint === 'bin/sendmail.ts',
-  ) ?? [''];
-  const loaded = inputs(program);
-  assert.ok(loaded.includes('src/sendmail/submit.ts'));
-  assert.deepEqual(
-    loaded.filter((path) => /smtp-server|session/.test(path)),
-    [],
-  );
-});
-
-interface Metafile {
-  readonly outputs: Readonly<
-    Record<
-      string,
-      {
-        readonly imports: readonly { readonly path: string; readonly kind: string }[];
-        readonly entryPoint?: string;
-        readonly inputs: Readonly<Record<string, unknown>>;
-      }
-    >
-  >;
-}
-
 interface Client {
   readonly child: ChildProcessWithoutNullStreams;
   /** Waits for so many lines of the server and takes them. */

@@ -66,7 +66,7 @@ function makePlace(t: TestContext, files: Readonly<Record<string, string>> = {})
               login: 'user',
               origin: { uid: 1000, pid: 4242, time, program: 'sendmail' },
               zoneMinutes: 0,
-              hostName: 'system.test',
+              hostName: () => 'system.test',
             };
           },
           queued: (bases) => place.queued.push({ bases, writes: place.written.length }),
