@@ -82,6 +82,7 @@ async function main(): Promise<number> {
       environment: process.env,
       node: process.execPath,
       bin: import.meta.dirname,
+      now: Date.now(),
     });
   }
   // A failure has its one line to itself: what else there is to say waits for the success.

@@ -42,6 +42,7 @@ function main(): number {
     environment: process.env,
     node: process.execPath,
     bin: import.meta.dirname,
+    now: Date.now(),
   });
   return EXIT.queued;
 }

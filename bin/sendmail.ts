@@ -141,6 +141,7 @@ function offer(
       node: process.execPath,
       bin: import.meta.dirname,
       environment: runnerEnvironment(),
+      now: Date.now(),
     });
     if (trouble !== undefined) say(trouble);
   } catch (error) {

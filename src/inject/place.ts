@@ -14,6 +14,8 @@ export interface Place {
   /** The node that runs it, and the folder where the programs are. */
   readonly node: string;
   readonly bin: string;
+  /** Milliseconds since 1970-01-01 UTC. */
+  readonly now: number;
 }
 
 /**
@@ -46,7 +48,10 @@ export function offerAtOnce(
   const { node, bin } = place;
   try {
     const immediate = control.get('immediate');
-    return handOff({ immediate, verbose: false, spoolFolder, bases, node, bin, environment });
+    return handOff({
+      ...{ immediate, verbose: false, spoolFolder, bases },
+      ...{ node, bin, environment, now: place.now },
+    });
   } catch (error) {
     return `queued, but not offered at once: ${error instanceof Error ? error.message : String(error)}`;
   }

@@ -2,7 +2,7 @@
  * What happens after a submission is committed: a living runner is woken or one is started, in the
  * background or before the caller goes on. Whatever fails here, the mail is queued and cron finds it.
  */
-import { wakeRunner } from './wake.ts';
+import { announceRunner, wakeRunner } from './wake.ts';
 
 export type Immediate = 'background' | 'wait' | 'off';
 
@@ -17,6 +17,8 @@ export interface Handoff {
   readonly node: string;
   readonly bin: string;
   readonly environment: Readonly<Record<string, string>>;
+  /** Milliseconds since 1970-01-01 UTC. */
+  readonly now: number;
 }
 
 /** Returns what could not be done, in one line; undefined when all is well. */
@@ -25,6 +27,7 @@ export function handOff(handoff: Handoff): string | undefined {
   if (handoff.immediate === 'off' && !verbose) return undefined;
   const wait = verbose || handoff.immediate === 'wait';
   if (!wait && wakeRunner(handoff.spoolFolder)) return undefined;
+  if (!wait && !announceRunner(handoff.spoolFolder, handoff.now)) return undefined;
   if (wait) {
     // Loaded only when it is needed: it takes milliseconds.
     const { spawnSync } = process.getBuiltinModule('node:child_process');

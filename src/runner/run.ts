@@ -18,7 +18,13 @@ import type { Alarm } from './alarm.ts';
 import type { Courier } from './courier.ts';
 import { type Lock, takeLock } from './lock.ts';
 import type { Tally, World } from './settlement.ts';
-import { listenForWake, type WakeListener, wakeRunner } from './wake.ts';
+import {
+  announceRunner,
+  listenForWake,
+  type WakeListener,
+  wakeRunner,
+  withdrawNote,
+} from './wake.ts';
 
 /**
  * `background`: a submission started it, to offer what is new. `cron`: what is due. `now`: all that
@@ -58,7 +64,7 @@ export async function runQueue(
     if (hasCode(error, 'ENOENT')) return { ...idle, kind: 'none' };
     throw error;
   }
-  const lock = await takeLockPatiently(spool, mode);
+  const lock = await takeLockPatiently(spool, mode, world.now);
   if (lock === undefined) return { ...idle, kind: 'busy' };
   const runner = new Runner(spool, control, log, world, lock);
   const touch = setInterval(() => spool.touch(world.now()), TOUCH);
@@ -79,11 +85,18 @@ export async function runQueue(
  * listed for the last time before our mail was there. So it waits until the other reads wake-ups again
  * or is gone.
  */
-async function takeLockPatiently(spool: Spool, mode: RunMode): Promise<Lock | undefined> {
+async function takeLockPatiently(
+  spool: Spool,
+  mode: RunMode,
+  now: () => number,
+): Promise<Lock | undefined> {
   for (let looks = 0; ; looks++) {
     const lock = await takeLock(spool);
     if (lock !== undefined || mode === 'cron') return lock;
+    // Who relied on this runner has committed before: the one that is woken now will see it.
+    withdrawNote(spool.folder);
     if (wakeRunner(spool.folder) || looks >= LOCK_LOOKS) return undefined;
+    announceRunner(spool.folder, now());
     await sleep(LOCK_PAUSE);
   }
 }
@@ -115,6 +128,7 @@ class Runner {
     do {
       // Before the listing: who finds no reader after this finds its mail listed below.
       this.#listener ??= await listenForWake(this.#spool.folder);
+      withdrawNote(this.#spool.folder);
       await this.#pass(wanted);
       wanted = 'background';
       // A tick that had nothing to do ends at once; a submission is rarely alone.

@@ -5,16 +5,52 @@
  *
  * The runner opens the FIFO before it lists and closes it before its last listing, so that one of the
  * two always sees the other.
+ *
+ * A runner takes some fifty milliseconds to begin to read, in which a loop of submissions would start one
+ * each. So who starts a runner leaves a note in run/ that one is on its way, and the runner takes the note
+ * away before it looks at the queue. Who finds the note has committed before: that mail will be seen.
  */
 import fs from 'node:fs';
 import { join } from 'node:path';
-import { hasCode, pokeFifo } from '../spool/disk.ts';
+import { closeFile, createFile, eraseFile, hasCode, pokeFifo, touchFile } from '../spool/disk.ts';
 
 const NAME = 'wake';
 
 /** Wakes the runner that lives on this spool; false when none does. */
 export function wakeRunner(folder: string): boolean {
   return pokeFifo(join(folder, NAME));
+}
+
+/** Where the note lies; a runner that died on its way never takes it away. */
+const ON_ITS_WAY = join('run', 'starting');
+const LONGEST_WAY = 5000;
+
+/**
+ * Notes that a runner is on its way; false when one is already, and nobody else has to start one.
+ * @param now milliseconds since 1970-01-01 UTC
+ */
+export function announceRunner(folder: string, now: number): boolean {
+  const path = join(folder, ON_ITS_WAY);
+  try {
+    closeFile(createFile(path));
+    return true;
+  } catch (error) {
+    // Without a note each submission starts a runner, which finds the lock taken: slower, not wrong.
+    if (!hasCode(error, 'EEXIST')) return true;
+  }
+  try {
+    const age = now - fs.statSync(path).mtimeMs;
+    if (age >= 0 && age < LONGEST_WAY) return false;
+    touchFile(path, now);
+  } catch {
+    // It was taken away just now, or is not ours to renew: one runner too many does no harm.
+  }
+  return true;
+}
+
+/** Takes the note away; what is committed from here on starts a runner of its own, or wakes this one. */
+export function withdrawNote(folder: string): void {
+  eraseFile(join(folder, ON_ITS_WAY));
 }
 
 export interface WakeListener {

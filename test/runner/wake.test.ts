@@ -3,7 +3,13 @@ import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { listenForWake, type WakeListener, wakeRunner } from '../../src/runner/wake.ts';
+import {
+  announceRunner,
+  listenForWake,
+  type WakeListener,
+  wakeRunner,
+  withdrawNote,
+} from '../../src/runner/wake.ts';
 import { makeFolder } from '../support/spool.ts';
 
 /** Longer than any of these tests may take: a wait that ends by it has failed. */
@@ -121,4 +127,31 @@ test('where no FIFO can be made, nobody listens and nothing fails', async (t) =>
   const folder = join(makeFolder(t), 'missing');
   assert.equal(await listenForWake(folder), undefined);
   assert.equal(wakeRunner(folder), false);
+});
+
+test('who finds the note of a runner on its way starts none', (t) => {
+  const folder = makeFolder(t);
+  fs.mkdirSync(join(folder, 'run'));
+  const now = Date.now();
+  assert.equal(announceRunner(folder, now), true);
+  assert.equal(announceRunner(folder, now + 1000), false);
+  withdrawNote(folder);
+  assert.deepEqual(fs.readdirSync(join(folder, 'run')), []);
+  withdrawNote(folder);
+  assert.equal(announceRunner(folder, now), true);
+});
+
+test('a note whose runner never came, or from a clock that leapt, holds for seconds', (t) => {
+  const folder = makeFolder(t);
+  fs.mkdirSync(join(folder, 'run'));
+  const now = Date.now();
+  assert.equal(announceRunner(folder, now), true);
+  assert.equal(announceRunner(folder, now + 60_000), true);
+  // That one renewed it.
+  assert.equal(announceRunner(folder, now + 61_000), false);
+  assert.equal(announceRunner(folder, now), true);
+});
+
+test('where no note can be left, a runner is started all the same', (t) => {
+  assert.equal(announceRunner(makeFolder(t), Date.now()), true);
 });
