@@ -31,7 +31,7 @@ async function main(): Promise<number> {
     runner = openRunner(control, process.pid, {
       now: Date.now,
       random: Math.random,
-      stop: stopOnSignals(),
+      stop: stopOnSignals('SIGTERM', 'SIGINT', 'SIGHUP'),
       stderr: (text) => process.stderr.write(text),
     });
     const known = runner.knownTrouble();

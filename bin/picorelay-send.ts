@@ -55,7 +55,7 @@ async function main(): Promise<number> {
     runner = openRunner(control, process.pid, {
       now: Date.now,
       random: Math.random,
-      stop: stopOnSignals(),
+      stop: stopOnSignals('SIGTERM', 'SIGINT', 'SIGHUP'),
       stderr: (text) => process.stderr.write(text),
       ...(quiet ? {} : { onEvent: (brief: string) => process.stdout.write(`${brief}\n`) }),
       ...(verbose

@@ -1,11 +1,15 @@
 /** picorelay: the administrator's command. */
+import { hostname } from 'node:os';
 import yargs from 'yargs';
 import packageJson from '../package.json' with { type: 'json' };
 import { listQueue, printQueue, troubleOf } from '../src/admin/list.ts';
 import { findEntries, printEntry } from '../src/admin/show.ts';
 import { openControl } from '../src/control/control.ts';
-import { openRunner, stopOnSignals } from '../src/runner/open.ts';
-import { runQueue } from '../src/runner/run.ts';
+import type { Door } from '../src/listen/door.ts';
+import { type OpenRunner, type Outside, openRunner, stopOnSignals } from '../src/runner/open.ts';
+import { runQueue, serveQueue } from '../src/runner/run.ts';
+import { Supervisor } from '../src/runner/supervisor.ts';
+import { wakeRunner } from '../src/runner/wake.ts';
 import { Spool } from '../src/spool/spool.ts';
 
 const control = openControl(process.env['PICORELAY_CONTROL'] ?? '/etc/picorelay');
@@ -36,15 +40,25 @@ try {
     )
     .command(
       'run',
-      'offers all that waits to the relay now, due or not',
+      'looks after the queue in the foreground until it gets SIGTERM',
       (command) =>
-        command.option('verbose', {
-          alias: 'v',
-          type: 'boolean',
-          default: false,
-          describe: 'shows the dialogue with the relay; secrets are masked',
-        }),
-      async ({ verbose }) => await run(verbose),
+        command
+          .option('once', {
+            type: 'boolean',
+            default: false,
+            describe: 'offers all that waits to the relay now, due or not, and ends',
+          })
+          .option('socket', {
+            type: 'string',
+            describe: 'takes submissions over a unix socket at this path, too',
+          })
+          .option('verbose', {
+            alias: 'v',
+            type: 'boolean',
+            default: false,
+            describe: 'shows the dialogue with the relay; secrets are masked',
+          }),
+      async ({ once, socket, verbose }) => await (once ? run(verbose) : serve(socket, verbose)),
     )
     .demandCommand(1, 'picorelay: name a command')
     .strict()
@@ -99,16 +113,83 @@ function show(id: string): void {
   }
 }
 
-async function run(verbose: boolean): Promise<void> {
-  const runner = openRunner(control, process.pid, {
+function outside(stop: AbortSignal, verbose: boolean): Outside {
+  return {
     now: Date.now,
     random: Math.random,
-    stop: stopOnSignals(),
+    stop,
     stderr: (text) => process.stderr.write(text),
-    onEvent: (brief) => process.stdout.write(`${brief}\n`),
     ...(verbose
       ? { onLine: (side: 'C' | 'S', line: string) => process.stderr.write(`${side}: ${line}\n`) }
       : {}),
+  };
+}
+
+async function serve(socket: string | undefined, verbose: boolean): Promise<void> {
+  const supervisor = new Supervisor(process.env, (reason) => {
+    process.stderr.write(`picorelay: ${reason}\n`);
+  });
+  let reload = false;
+  const runner = openRunner(
+    control,
+    process.pid,
+    outside(stopOnSignals('SIGTERM', 'SIGINT'), verbose),
+  );
+  process.on('SIGHUP', () => {
+    reload = true;
+    wakeRunner(runner.spool.folder);
+  });
+  runner.world.stop.addEventListener('abort', () => supervisor.stopping());
+  let door: Door | undefined;
+  try {
+    const where = listensAt(socket);
+    if (where !== undefined) door = await openSocket(where, runner);
+    await serveQueue(runner.spool, control, runner.log, runner.world, {
+      ready: () => supervisor.ready(),
+      waiting: () => {
+        process.stderr.write('picorelay: another runner is at work; waiting until it ends\n');
+      },
+      takeReload: () => {
+        const wanted = reload;
+        reload = false;
+        return wanted;
+      },
+    });
+  } finally {
+    supervisor.end();
+    await door?.close();
+    await runner.close();
+  }
+}
+
+/** A socket of systemd's is the first descriptor behind the standard ones (sd_listen_fds(3)). */
+function listensAt(path: string | undefined): { path: string } | { fd: number } | undefined {
+  const { LISTEN_PID: pid, LISTEN_FDS: count } = process.env;
+  if (pid === String(process.pid) && Number(count) >= 1) return { fd: 3 };
+  return path === undefined ? undefined : { path };
+}
+
+async function openSocket(
+  where: { path: string } | { fd: number },
+  { spool, log }: OpenRunner,
+): Promise<Door> {
+  const { openDoor } = await import('../src/listen/door.ts');
+  const { houseOf } = await import('../src/listen/reception.ts');
+  const host = {
+    pid: process.pid,
+    uid: process.getuid?.() ?? 0,
+    now: () => performance.timeOrigin + performance.now(),
+    zoneMinutes: -new Date().getTimezoneOffset(),
+    hostName: hostname(),
+  };
+  const house = houseOf(spool, control, host, () => wakeRunner(spool.folder));
+  return await openDoor(where, house, (reason) => log.fault(reason));
+}
+
+async function run(verbose: boolean): Promise<void> {
+  const runner = openRunner(control, process.pid, {
+    ...outside(stopOnSignals('SIGTERM', 'SIGINT', 'SIGHUP'), verbose),
+    onEvent: (brief) => process.stdout.write(`${brief}\n`),
   });
   try {
     const report = await runQueue(runner.spool, control, runner.log, runner.world, 'now');

@@ -5,9 +5,10 @@
  */
 import { openControl } from '../src/control/control.ts';
 import { hostName, offerAtOnce } from '../src/inject/place.ts';
-import { EnvelopeError, EXIT, queueMessage } from '../src/inject/qmail-queue.ts';
+import { EXIT, queueMessage } from '../src/inject/qmail-queue.ts';
 import { formatDate } from '../src/mail/completion.ts';
 import { originTime } from '../src/mail/envelope.ts';
+import { EnvelopeError } from '../src/mail/qmail-envelope.ts';
 import { becomeOwner } from '../src/spool/become.ts';
 import { readPieces } from '../src/spool/input.ts';
 import { Spool } from '../src/spool/spool.ts';
@@ -48,7 +49,9 @@ function main(): number {
 }
 
 function exitOf(error: unknown): number {
-  if (error instanceof EnvelopeError) return error.exit;
+  if (error instanceof EnvelopeError) {
+    return error.kind === 'too long' ? EXIT.addressTooLong : EXIT.badEnvelope;
+  }
   const syscall = error instanceof Error && 'syscall' in error ? error.syscall : undefined;
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
   if (code === 'ENOMEM') return EXIT.outOfMemory;

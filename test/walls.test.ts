@@ -16,6 +16,7 @@ const LAYERS: Readonly<Record<string, number>> = {
   'src/sendmail': 4,
   'src/inject': 4,
   'src/admin': 4,
+  'src/listen': 4,
   bin: 5,
 };
 
@@ -101,15 +102,17 @@ test('each dependency is loaded by one file', () => {
   }
 });
 
-test('only relay/ speaks to the network', () => {
+test('only relay/ opens connections and only listen/ takes them', () => {
   const users = imports.filter(({ target }) => NETWORK.includes(target)).map(({ file }) => file);
   const outside = [...new Set(users)].filter((file) => !file.startsWith('src/relay/'));
   // A FIFO is read through a socket object; nothing is connected there.
-  assert.deepEqual(outside, ['src/runner/wake.ts']);
-  assert.doesNotMatch(
-    texts.get('src/runner/wake.ts') ?? '',
-    /\b(connect|createConnection|listen)\(/,
-  );
+  assert.deepEqual(outside.sort(), ['src/listen/door.ts', 'src/runner/wake.ts']);
+  for (const file of outside) {
+    assert.doesNotMatch(texts.get(file) ?? '', /\b(connect|createConnection)\(/, file);
+  }
+  for (const file of sources.filter((each) => !each.startsWith('src/listen/'))) {
+    assert.doesNotMatch(texts.get(file) ?? '', /\.listen\(|\bcreateServer\(/, file);
+  }
 });
 
 test('only spool/disk.ts changes files', () => {

@@ -38,14 +38,12 @@ interface Memory {
 
 export class Alarm {
   readonly #spool: Spool;
-  readonly #control: Control;
   readonly #log: Log;
   readonly #now: () => number;
   #telling: Promise<void> | undefined;
 
-  constructor(spool: Spool, control: Control, log: Log, now: () => number) {
+  constructor(spool: Spool, log: Log, now: () => number) {
     this.#spool = spool;
-    this.#control = control;
     this.#log = log;
     this.#now = now;
   }
@@ -54,23 +52,23 @@ export class Alarm {
    * Looks what is wrong now and begins to tell what is new.
    * @param refused how many entries the pass before refused
    */
-  look(refused: number): void {
+  look(control: Control, refused: number): void {
     const before = readMemory(this.#spool);
-    const roads = this.#valueOr('alert', []);
+    const roads = valueOr(control, 'alert', []);
     if (roads.length === 0 && before === undefined) return;
     const now = this.#now();
     const refusals =
       refused === 0 && this.#spool.listUndelivered().length === 0
         ? undefined
         : refusalsAfter(before?.refusals, refused, now);
-    const news = newsOf(before?.told ?? [], this.#conditions(refusals, now), now);
+    const news = newsOf(before?.told ?? [], this.#conditions(control, refusals, now), now);
     const memory: Memory = { told: news.told, refusals };
     if (JSON.stringify(memory) !== JSON.stringify(before)) writeMemory(this.#spool, memory);
     if (news.begun.length === 0 && news.over.length === 0) return;
     const earlier = this.#telling;
     this.#telling = (async () => {
       await earlier;
-      await this.#tell(roads, news);
+      await this.#tell(control, roads, news);
     })();
   }
 
@@ -79,21 +77,8 @@ export class Alarm {
     await this.#telling;
   }
 
-  /** A malformed control file holds up all mail, and that is to be told all the same. */
-  #valueOr<N extends 'alert' | 'alertafter' | 'me'>(
-    name: N,
-    fallback: ControlValues[N],
-  ): ControlValues[N] {
-    try {
-      return this.#control.get(name);
-    } catch (error) {
-      if (error instanceof ControlError) return fallback;
-      throw error;
-    }
-  }
-
-  #conditions(refusals: Refusals | undefined, now: number): readonly Condition[] {
-    const after = this.#valueOr('alertafter', USUAL_PATIENCE) * 1000;
+  #conditions(control: Control, refusals: Refusals | undefined, now: number): readonly Condition[] {
+    const after = valueOr(control, 'alertafter', USUAL_PATIENCE) * 1000;
     const trouble = this.#spool.routeTrouble('default');
     const held = trouble && heldUp('default', trouble, after, now);
     return [
@@ -102,8 +87,10 @@ export class Alarm {
     ];
   }
 
-  async #tell(roads: readonly AlertRoad[], news: News): Promise<void> {
-    const results = await Promise.all(roads.map(async (road) => await this.#take(road, news)));
+  async #tell(control: Control, roads: readonly AlertRoad[], news: News): Promise<void> {
+    const results = await Promise.all(
+      roads.map(async (road) => await this.#take(control, road, news)),
+    );
     if (results.includes(true) || roads.length === 0) return;
     const deaf = new Set(news.begun.map(({ key }) => key));
     const memory = readMemory(this.#spool) ?? { told: [] };
@@ -112,8 +99,8 @@ export class Alarm {
   }
 
   /** Whether the way worked. */
-  async #take(road: AlertRoad, news: News): Promise<boolean> {
-    const host = this.#valueOr('me', 'this host');
+  async #take(control: Control, road: AlertRoad, news: News): Promise<boolean> {
+    const host = valueOr(control, 'me', 'this host');
     try {
       switch (road.kind) {
         case 'run': {
@@ -127,7 +114,7 @@ export class Alarm {
         case 'post': {
           const url = new URL(road.url);
           const { post } = await import('../relay/http.ts');
-          const way = readWay(this.#control);
+          const way = readWay(control);
           const { status } = await post(url, 'application/json', newsAsJson(host, news), way);
           if (status < 200 || status > 299) throw new Error(`HTTP status ${status}`);
           return true;
@@ -138,6 +125,20 @@ export class Alarm {
       this.#log.fault(`control/alert: ${nameOf(road)}: ${reason}`);
       return false;
     }
+  }
+}
+
+/** A malformed control file holds up all mail, and that is to be told all the same. */
+function valueOr<N extends 'alert' | 'alertafter' | 'me'>(
+  control: Control,
+  name: N,
+  fallback: ControlValues[N],
+): ControlValues[N] {
+  try {
+    return control.get(name);
+  } catch (error) {
+    if (error instanceof ControlError) return fallback;
+    throw error;
   }
 }
 

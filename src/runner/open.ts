@@ -69,12 +69,10 @@ export function openRunner(control: Control, pid: number, outside: Outside): Ope
   };
 }
 
-/** The first signal to end lets the transaction that runs be finished; the second one is obeyed. */
-export function stopOnSignals(): AbortSignal {
+/** The first of these signals lets the transaction that runs be finished; the second one is obeyed. */
+export function stopOnSignals(...names: readonly NodeJS.Signals[]): AbortSignal {
   const controller = new AbortController();
-  for (const name of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
-    process.once(name, () => controller.abort());
-  }
+  for (const name of names) process.once(name, () => controller.abort());
   return controller.signal;
 }
 

@@ -6,7 +6,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { reportsOwed } from '../bounce/ledger.ts';
 import type { Reporter } from '../bounce/reporter.ts';
-import { type Control, ControlError } from '../control/control.ts';
+import { type Control, ControlError, controlTimes, openControl } from '../control/control.ts';
 import { DEFAULT_PLAN, type RetryPlan } from '../control/retry.ts';
 import type { Log } from '../log/log.ts';
 import { domainOf } from '../mail/address.ts';
@@ -43,6 +43,13 @@ export interface RunReport extends Readonly<Tally> {
 const LOCK_LOOKS = 60;
 const LOCK_PAUSE = 50;
 
+/** A runner that stays tries for the lock this often (milliseconds). */
+const LOCK_TURN = 1000;
+
+/** A runner that stays looks at least and at most this often (milliseconds). */
+const LONGEST_SLEEP = 60_000;
+const SHORTEST_SLEEP = 1000;
+
 /** The record of this process is refreshed this often (milliseconds). */
 const TOUCH = 60_000;
 
@@ -66,10 +73,21 @@ export async function runQueue(
   }
   const lock = await takeLockPatiently(spool, mode, world.now);
   if (lock === undefined) return { ...idle, kind: 'busy' };
+  return await withLock(spool, control, log, world, lock, async (runner) => await runner.run(mode));
+}
+
+async function withLock<T>(
+  spool: Spool,
+  control: Control,
+  log: Log,
+  world: World,
+  lock: Lock,
+  work: (runner: Runner) => Promise<T>,
+): Promise<T> {
   const runner = new Runner(spool, control, log, world, lock);
   const touch = setInterval(() => spool.touch(world.now()), TOUCH);
   try {
-    return await runner.run(mode);
+    return await work(runner);
   } finally {
     clearInterval(touch);
     await runner.end();
@@ -77,6 +95,48 @@ export async function runQueue(
     await lock.release();
     // Only now, when the queue is anybody's: an alert may take its time.
     await runner.told();
+  }
+}
+
+/** What a runner that stays wants of the program around it. */
+export interface Service {
+  /** Called when it has the lock and takes wake-ups. */
+  readonly ready: () => void;
+  /** Called when another runner has the lock, before it waits for its turn. */
+  readonly waiting: () => void;
+  /** Whether the control folder is to be read afresh, files that it only names too; asked once. */
+  readonly takeReload: () => boolean;
+}
+
+/**
+ * Looks after the queue in the foreground until it is told to stop. Where another runner has the lock,
+ * it waits for its turn; a spool that is missing is made.
+ * @throws LayoutError for a spool of another layout; a system call's error where the spool cannot be used
+ */
+export async function serveQueue(
+  spool: Spool,
+  control: Control,
+  log: Log,
+  world: World,
+  service: Service,
+): Promise<void> {
+  spool.makeLayout();
+  spool.checkLayout();
+  let told = false;
+  while (!world.stop.aborted) {
+    const lock = await takeLock(spool);
+    if (lock === undefined) {
+      if (!told) service.waiting();
+      told = true;
+      await sleep(LOCK_TURN, undefined, { signal: world.stop }).catch((error: unknown) => {
+        if (!world.stop.aborted) throw error;
+      });
+      continue;
+    }
+    // After its lock was lost, because the machine slept, it begins anew.
+    await withLock(spool, openControl(control.folder), log, world, lock, async (runner) => {
+      await runner.serve(service);
+    });
   }
 }
 
@@ -103,7 +163,9 @@ async function takeLockPatiently(
 
 class Runner {
   readonly #spool: Spool;
-  readonly #control: Control;
+  #control: Control;
+  /** When the control files were changed, as of the last pass. */
+  #stamp: string | undefined;
   readonly #log: Log;
   readonly #world: World;
   readonly #lock: Lock;
@@ -112,6 +174,8 @@ class Runner {
   #courier: Courier | undefined;
   #reporter: Reporter | undefined;
   #alarm: Alarm | undefined;
+  /** What made the last pass fail; told once while it lasts. */
+  #lastFault: string | undefined;
   /** New entries that the last pass left alone because no window is open for them. */
   #outside: ReadonlySet<string> = new Set();
 
@@ -154,7 +218,64 @@ class Runner {
     await this.#alarm?.end();
   }
 
-  async #pass(mode: RunMode): Promise<void> {
+  /** Looks after the queue until it is stopped or loses its lock. */
+  async serve(service: Service): Promise<void> {
+    this.#listener = await listenForWake(this.#spool.folder);
+    service.ready();
+    while (!this.#stopped()) {
+      if (service.takeReload()) await this.#reload();
+      const next = await this.#passOrFault();
+      // Connections are kept for a moment, as more mail often follows.
+      if (this.#courier?.connected) {
+        if (await this.#wait(this.#linger())) continue;
+        await this.#courier.close();
+      }
+      await this.#wait(Math.min(LONGEST_SLEEP, Math.max(SHORTEST_SLEEP, next - this.#world.now())));
+    }
+  }
+
+  /** A disk that fails for a while, or a folder that somebody moved, must not end a service. */
+  async #passOrFault(): Promise<number> {
+    try {
+      const next = await this.#pass('cron');
+      this.#lastFault = undefined;
+      return next;
+    } catch (error) {
+      if (!(error instanceof Error && 'syscall' in error)) throw error;
+      if (error.message !== this.#lastFault) this.#log.fault(error.message);
+      this.#lastFault = error.message;
+      return Number.POSITIVE_INFINITY;
+    }
+  }
+
+  /** Whether there was a wake-up within the time. */
+  async #wait(milliseconds: number): Promise<boolean> {
+    const { stop } = this.#world;
+    if (this.#listener !== undefined) return await this.#listener.wait(milliseconds, stop);
+    // Where no FIFO can be made, new mail waits for the next look.
+    await sleep(milliseconds, undefined, { signal: stop }).catch((error: unknown) => {
+      if (!stop.aborted) throw error;
+    });
+    return false;
+  }
+
+  /** Control files that were changed hold from now on, also for a runner that lives for long. */
+  async #renewControl(): Promise<void> {
+    const stamp = JSON.stringify([...controlTimes(this.#control.folder)]);
+    if (this.#stamp !== undefined && this.#stamp !== stamp) await this.#reload();
+    this.#stamp = stamp;
+  }
+
+  async #reload(): Promise<void> {
+    await this.#courier?.close();
+    this.#courier = undefined;
+    this.#reporter = undefined;
+    this.#control = openControl(this.#control.folder);
+  }
+
+  /** One look at the queue; tells when the next entry is due, in milliseconds since 1970-01-01 UTC. */
+  async #pass(mode: RunMode): Promise<number> {
+    await this.#renewControl();
     const now = this.#world.now();
     const swept = this.#spool.sweep(now);
     for (const base of swept.takenBack) this.#log.interrupted(base);
@@ -168,6 +289,13 @@ class Runner {
     if (open.length > 0) await this.#deliver(open, this.#mayExpire(now));
     await this.#report(entries);
     await this.#alert(entries.length > 0, this.#total.refused - refused);
+    // What was put off just now has a time that the listing before did not know.
+    const left = open.length > 0 ? this.#spool.list().entries : entries;
+    return left.reduce(
+      (next, { state }) =>
+        state.kind === 'waiting' && state.due > now ? Math.min(next, state.due) : next,
+      Number.POSITIVE_INFINITY,
+    );
   }
 
   async #deliver(due: readonly Entry[], mayExpire: boolean): Promise<void> {
@@ -197,9 +325,9 @@ class Runner {
       // Most ticks have nothing to tell, and nothing that they told is to be taken back.
       if (!queued && refused === 0 && this.#spool.readAlerts() === undefined) return;
       const { Alarm } = await import('./alarm.ts');
-      this.#alarm = new Alarm(this.#spool, this.#control, this.#log, this.#world.now);
+      this.#alarm = new Alarm(this.#spool, this.#log, this.#world.now);
     }
-    this.#alarm.look(refused);
+    this.#alarm.look(this.#control, refused);
   }
 
   async #hireCourier(): Promise<Courier> {

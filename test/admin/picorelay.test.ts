@@ -32,7 +32,7 @@ test('list shows each mail with its state, what is paused and what lies in Undel
   await site.run('picorelay-cron');
   await site.run('sendmail', ['new@x.test'], LETTER);
   site.relays(await freePort());
-  await site.run('picorelay', ['run']);
+  await site.run('picorelay', ['run', '--once']);
 
   const { stdout } = await site.run('picorelay', ['list']);
   const [first, second, ...rest] = stdout.split(/\n(?! )/);
@@ -75,8 +75,8 @@ test('show tells the envelope, every attempt and the header, in the queue and in
   await site.run('sendmail', ['ann@x.test'], LETTER);
   const fresh = await site.run('picorelay', ['show', 'ann@x.test']);
   assert.match(fresh.stdout, /No attempt has been made yet\./);
-  await site.run('picorelay', ['run']);
-  await site.run('picorelay', ['run']);
+  await site.run('picorelay', ['run', '--once']);
+  await site.run('picorelay', ['run', '--once']);
   const shown = await site.run('picorelay', ['show', 'ann@x']);
   assert.equal(shown.status, 0);
   assert.equal(shown.stderr, '');
@@ -86,7 +86,7 @@ test('show tells the envelope, every attempt and the header, in the queue and in
   assert.match(shown.stdout, /^Subject: tea$/m);
   assert.doesNotMatch(shown.stdout, /at four/);
   relay.script = ({ stage }) => (stage === 'rcpt' ? '550 5.1.1 never' : undefined);
-  await site.run('picorelay', ['run']);
+  await site.run('picorelay', ['run', '--once']);
   const refused = await site.run('picorelay', ['show', 'ann@x']);
   assert.match(refused.stdout, /\/Undelivered\/[\s\S]*deferred at rcpt[\s\S]*refused at rcpt/);
 });
@@ -114,16 +114,16 @@ test('show asks for more where several names match, and says where none does', a
 
 test('run offers everything at once and says what came of it', async (t) => {
   const site = siteFor(t);
-  const empty = await site.run('picorelay', ['run']);
+  const empty = await site.run('picorelay', ['run', '--once']);
   assert.deepEqual(empty, { status: 0, stdout: '0 relayed, 0 put off, 0 refused\n', stderr: '' });
   const port = await freePort();
   site.relays(port);
   await site.run('sendmail', ['a@x.test'], LETTER);
-  const down = await site.run('picorelay', ['run']);
+  const down = await site.run('picorelay', ['run', '--once']);
   assert.equal(down.status, 75);
   assert.match(down.stderr, /^picorelay: paused: .*ECONNREFUSED.*\n$/);
   await startRelay(t, { port });
-  const up = await site.run('picorelay', ['run', '--verbose']);
+  const up = await site.run('picorelay', ['run', '--once', '--verbose']);
   assert.equal(up.status, 0);
   assert.match(up.stdout, /^resumed [\s\S]*^relayed [\s\S]*^1 relayed, 0 put off, 0 refused\n$/m);
   assert.match(up.stderr, /^S: 220 relay\.test ESMTP\nC: EHLO client\.test$/m);
@@ -151,7 +151,7 @@ test('Help and version are printed, and what is not known exits 64', async (t) =
 test('A control folder that cannot be used is told in one line', async (t) => {
   const site = siteFor(t);
   site.control('spooldir', 'relative');
-  for (const args of [['list'], ['show', 'x'], ['run']]) {
+  for (const args of [['list'], ['show', 'x'], ['run', '--once']]) {
     const wrong = await site.run('picorelay', args);
     assert.notEqual(wrong.status, 0);
     assert.match(wrong.stderr, /^picorelay: [^\n]*control\/spooldir[^\n]*\n$/, args.join(' '));

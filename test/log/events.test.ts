@@ -60,10 +60,10 @@ async function story(t: TestContext, format: 'text' | 'json'): Promise<Site> {
   });
   const broken = site.queued().find((name) => name.includes(':broken@')) ?? '';
   writeFileSync(join(site.spool, 'spool', broken), 'picorelay: 1\n');
-  await site.run('picorelay', ['run']);
+  await site.run('picorelay', ['run', '--once']);
   site.control('queuelifetime', '1s');
   await new Promise((resolve) => setTimeout(resolve, 1_050));
-  await site.run('picorelay', ['run']);
+  await site.run('picorelay', ['run', '--once']);
   assert.deepEqual(relay.faults, []);
   return site;
 }
@@ -117,7 +117,7 @@ test('A reply with terminal escapes, NUL and forged lines is stored and shown es
     });
     site.relays(relay.port);
     await site.run('sendmail', ['a@x.test'], 'Subject: \x1b[31mred\n\nb\n');
-    const shown = await site.run('picorelay', ['run', '-v']);
+    const shown = await site.run('picorelay', ['run', '--once', '-v']);
     const [id = ''] = site.names('Undelivered').filter((name) => !name.endsWith('.result'));
     const result = site.result('Undelivered');
     const show = await site.run('picorelay', ['show', id]);

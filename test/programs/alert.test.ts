@@ -52,7 +52,7 @@ test('A relay that is down is told by every way, once, and so is its return', as
   );
   site.relays(await freePort());
   await site.run('sendmail', ['bob@x.test'], LETTER);
-  for (let run = 0; run < 3; run++) await site.run('picorelay', ['run']);
+  for (let run = 0; run < 3; run++) await site.run('picorelay', ['run', '--once']);
   assert.match(
     textOf(texts),
     /^picorelay on client\.test: since \S+ mail is held up at connect by smtp:\/\/127\.0\.0\.1:\d+, nothing is lost: .*ECONNREFUSED.*\n$/,
@@ -62,7 +62,7 @@ test('A relay that is down is told by every way, once, and so is its return', as
 
   const relay = await startRelay(t);
   site.relays(relay.port);
-  for (let run = 0; run < 2; run++) await site.run('picorelay', ['run']);
+  for (let run = 0; run < 2; run++) await site.run('picorelay', ['run', '--once']);
   assert.deepEqual(relay.recipients(), ['bob@x.test']);
   const [begun, over, ...more] = textOf(texts).trimEnd().split('\n');
   assert.match(begun ?? '', /since/);
@@ -98,7 +98,7 @@ test('A wrong password over night: one alert, nothing in Undelivered, and then a
   assert.deepEqual(site.names('Undelivered'), []);
   assert.equal(site.queued().length, 3);
   relay.script = ({ stage }) => (stage === 'auth' ? '235 2.7.0 welcome' : undefined);
-  await site.run('picorelay', ['run']);
+  await site.run('picorelay', ['run', '--once']);
   assert.deepEqual(relay.recipients(), ['a@x.test', 'b@x.test', 'c@x.test']);
   assert.match(textOf(texts), /\n.*over.*\n$/);
 });
@@ -130,7 +130,7 @@ test('A command that hangs does not hold up the queue, and one that fails is in 
   alerted(site, `run echo $$ > ${started}; exec sleep 600`, 'run exit 3');
   site.relays(await freePort());
   await site.run('sendmail', ['a@x.test'], LETTER);
-  const hanging = site.run('picorelay', ['run']);
+  const hanging = site.run('picorelay', ['run', '--once']);
   t.after(async () => {
     const pid = Number(textOf(started));
     if (pid > 0) process.kill(pid, 'SIGKILL');
@@ -140,7 +140,7 @@ test('A command that hangs does not hold up the queue, and one that fails is in 
   const relay = await startRelay(t);
   site.relays(relay.port);
   await waitFor('the mail', async () => {
-    await site.run('picorelay', ['run']);
+    await site.run('picorelay', ['run', '--once']);
     return relay.recipients().includes('a@x.test');
   });
   assert.match(site.log(), /fault said="control\/alert: run exit 3: ended with exit status 3"/);

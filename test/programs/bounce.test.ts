@@ -145,7 +145,7 @@ test('Expired mail is reported with its history, delayed mail once, while the re
   assert.deepEqual(reportsIn(relay), []);
   await new Promise((resolve) => setTimeout(resolve, 1_050));
   await site.run('picorelay-cron');
-  await site.run('picorelay', ['run']);
+  await site.run('picorelay', ['run', '--once']);
   const [delayed, ...more] = reportsIn(relay);
   assert.deepEqual(more, []);
   assert.equal(fieldOf(delayed?.status[1], 'Action'), 'delayed');
@@ -154,11 +154,11 @@ test('Expired mail is reported with its history, delayed mail once, while the re
   site.control('queuelifetime', '1s');
   const port = await freePort();
   site.relays(port);
-  await site.run('picorelay', ['run']);
+  await site.run('picorelay', ['run', '--once']);
   assert.match(site.queued().join(), /::jo@y\.test:0@/, 'the report waits for the relay');
   site.control('queuelifetime', '5d');
   site.relays(relay.port);
-  await site.run('picorelay', ['run']);
+  await site.run('picorelay', ['run', '--once']);
   const [, expired, ...others] = reportsIn(relay);
   assert.deepEqual(others, []);
   assert.equal(fieldOf(expired?.status[1], 'Status'), '4.4.7');

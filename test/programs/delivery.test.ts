@@ -87,13 +87,13 @@ test('Recipients of one message are judged each by their own reply', async (t) =
   const connections = relay.connections;
   await site.run('picorelay-cron');
   assert.equal(relay.connections, connections);
-  const run = await site.run('picorelay', ['run']);
+  const run = await site.run('picorelay', ['run', '--once']);
   assert.match(run.stdout, /0 relayed, 1 put off, 0 refused\n$/);
   assert.match(site.queued()[0] ?? '', /:2@\d{8}T\d{6}Z\.spool$/);
   assert.equal(site.result('spool').match(/deferred at rcpt/g)?.length, 2);
 
   relay.script = () => undefined;
-  const last = await site.run('picorelay', ['run']);
+  const last = await site.run('picorelay', ['run', '--once']);
   assert.match(last.stdout, /1 relayed, 0 put off, 0 refused\n$/);
   assert.deepEqual(site.names('spool'), [], 'the result goes with its entry');
 });

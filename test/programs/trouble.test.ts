@@ -39,7 +39,7 @@ async function oneMail(
 /** Mends the relay and sees the mail arrive. */
 async function arrives(site: Site, relay: TestRelay): Promise<void> {
   relay.script = () => undefined;
-  await site.run('picorelay', ['run']);
+  await site.run('picorelay', ['run', '--once']);
   assert.deepEqual(relay.recipients(), ['a@x.test']);
   assert.deepEqual(site.names('spool'), []);
 }
@@ -258,7 +258,7 @@ test('A relay that closes in the middle of a large message gets it whole later',
   assert.equal(site.queued().length, 2);
   assert.deepEqual(relay.offered, []);
   relay.script = () => undefined;
-  await site.run('picorelay', ['run']);
+  await site.run('picorelay', ['run', '--once']);
   assert.deepEqual(relay.recipients().toSorted(), ['a@x.test', 'b@x.test']);
   const large = relay.received.find(({ to }) => to.includes('b@x.test'));
   assert.ok(large?.raw.toString().endsWith(body.slice(-4_000).replaceAll('\n', '\r\n')));
@@ -286,7 +286,7 @@ test('A wrong password moves nothing, spends no attempt and is never shown', asy
   const ran = await site.run('picorelay-cron');
   assert.match(ran.stderr, /^picorelay-cron: paused: .*auth: 535 5\.7\.8 wrong password\n$/);
   assert.ok(relay.lines.includes(`AUTH PLAIN ${coded}`), 'the relay was told the password');
-  const shown = await site.run('picorelay', ['run', '-v']);
+  const shown = await site.run('picorelay', ['run', '--once', '-v']);
   assert.equal(shown.status, 75);
   assert.match(shown.stderr, /^C: AUTH PLAIN \*+/m);
   assert.equal(site.queued().length, 2);
@@ -294,7 +294,7 @@ test('A wrong password moves nothing, spends no attempt and is never shown', asy
   assert.deepEqual(site.names('Undelivered'), []);
 
   relay.script = () => undefined;
-  const mended = await site.run('picorelay', ['run', '-v']);
+  const mended = await site.run('picorelay', ['run', '--once', '-v']);
   assert.equal(mended.status, 0);
   assert.equal(relay.received.length, 1);
   const told = [shown, mended].flatMap(({ stdout, stderr }) => [stdout, stderr]);
@@ -458,9 +458,9 @@ test('With messages in flight each of sixty gets its own answer, and a break los
     // Now the connection breaks in the middle of the queue, behind the fifth message.
     let dots = 0;
     relay.script = ({ stage }) => (stage === 'dot' && ++dots === 5 ? CLOSE : undefined);
-    await site.run('picorelay', ['run']);
+    await site.run('picorelay', ['run', '--once']);
     relay.script = () => undefined;
-    await site.run('picorelay', ['run']);
+    await site.run('picorelay', ['run', '--once']);
     assert.deepEqual(site.queued(), [], what);
     assert.equal(new Set(relay.recipients()).size, 40, what);
     // An answer that the break swallowed means a second copy: then the log has said so.

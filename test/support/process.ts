@@ -28,6 +28,8 @@ export interface Running {
   output(): string;
   /** True once it has ended by itself or was stopped. */
   ended(): boolean;
+  /** How it ended: its exit status, or the signal; undefined while it runs. */
+  status(): number | string | undefined;
   /** Ends the program and the rest of its process group, and waits until it is gone. */
   stop(): Promise<void>;
 }
@@ -72,10 +74,13 @@ export async function must(command: readonly string[], options: RunOptions = {})
  * Starts a program that stays, as the leader of a process group of its own. The group ends with the
  * test process, however that ends.
  */
-export async function start(command: readonly string[]): Promise<Running> {
+export async function start(
+  command: readonly string[],
+  { env = {} }: Pick<RunOptions, 'env'> = {},
+): Promise<Running> {
   const [file = '', ...args] = command;
   const child = spawn(file, args, {
-    env: { PATH: path, HOME: '/root' },
+    env: { PATH: path, HOME: '/root', ...env },
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe'],
   });
@@ -98,6 +103,7 @@ export async function start(command: readonly string[]): Promise<Running> {
     pid,
     output: () => output,
     ended: () => hasEnded(child),
+    status: () => child.exitCode ?? child.signalCode ?? undefined,
     stop: async () => {
       if (!hasEnded(child)) {
         const gone = once(child, 'exit');

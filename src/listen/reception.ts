@@ -1,0 +1,60 @@
+/** Brings messages that come in over a socket to the spool, by the same verbs as every submission. */
+import { type Control, ControlError } from '../control/control.ts';
+import { formatDate, receivedField } from '../mail/completion.ts';
+import type { Spool } from '../spool/spool.ts';
+import type { House } from './door.ts';
+
+/** What this process is and knows. */
+export interface Host {
+  readonly pid: number;
+  /** The user that the process runs as: the kernel does not tell node who connects. */
+  readonly uid: number;
+  /** Milliseconds since 1970-01-01 UTC. */
+  readonly now: () => number;
+  /** Minutes east of UTC. */
+  readonly zoneMinutes: number;
+  /** The system's host name: where the control folder names none, mail is taken all the same. */
+  readonly hostName: string;
+}
+
+/** @param queued called after each message, so that somebody sends it */
+export function houseOf(spool: Spool, control: Control, host: Host, queued: () => void): House {
+  let last = 0;
+  return {
+    begin: () => {
+      // Microseconds that no other message of this process has.
+      last = Math.max(last + 1, Math.round(host.now() * 1000));
+      const origin = { uid: host.uid, pid: host.pid, time: last, program: 'socket' };
+      const scratch = spool.scratch(origin);
+      return {
+        write: (chunk) => scratch.write(chunk),
+        commit: (envelope) => {
+          const date = formatDate(new Date(origin.time / 1000), host.zoneMinutes);
+          const by = { ...origin, host: nameOf(control, host) };
+          const head = Buffer.from(`Received: ${receivedField(by, date)}\r\n`, 'latin1');
+          const bases = spool.submit(envelope, origin, prepend(head, scratch.pieces()));
+          queued();
+          return bases;
+        },
+        end: () => scratch.erase(),
+      };
+    },
+  };
+}
+
+function nameOf(control: Control, host: Host): string {
+  try {
+    return control.get('me');
+  } catch (error) {
+    if (error instanceof ControlError) return host.hostName;
+    throw error;
+  }
+}
+
+function* prepend(
+  head: Uint8Array,
+  pieces: Iterable<Uint8Array>,
+): Generator<Uint8Array, void, undefined> {
+  yield head;
+  yield* pieces;
+}
