@@ -68,7 +68,11 @@ packages() {
     postfix) echo postfix sasl2-bin libsasl2-modules libsasl2-modules-db ;;
     exim) echo exim4-daemon-light ;;
     opensmtpd) echo opensmtpd ;;
-    callers) echo cron bsd-mailx s-nail mutt php-cli git git-email libmailtools-perl dot-forward ;;
+    callers)
+      echo cron bsd-mailx s-nail mutt php-cli git git-email libmailtools-perl dot-forward
+      # What reads reports.
+      echo python3-flufl.bounce libmail-deliverystatus-bounceparser-perl bsdutils
+      ;;
     *) die "no root is called $1" ;;
   esac
 }
