@@ -5,6 +5,7 @@
  */
 import fs from 'node:fs';
 import { openControl } from '../src/control/control.ts';
+import { openRewriter } from '../src/control/rewriting.ts';
 import { hostName, offerAtOnce } from '../src/inject/place.ts';
 import {
   EXIT,
@@ -17,6 +18,7 @@ import { queueProgram, runQueueProgram } from '../src/inject/queue-program.ts';
 import { formatDate, receivedField } from '../src/mail/completion.ts';
 import { originTime } from '../src/mail/envelope.ts';
 import { assembleMessage, formatField, HeaderTooLong, readHeader } from '../src/mail/header.ts';
+import { formatNote, keptNotes, type Note } from '../src/mail/note.ts';
 import { mailboxOf } from '../src/mail/raw-address.ts';
 import { WireForm } from '../src/mail/wireform.ts';
 import { becomeOwner } from '../src/spool/become.ts';
@@ -58,8 +60,10 @@ async function main(): Promise<number> {
   const { pid } = origin;
   const world = { environment: process.env, names, time, pid, lists };
   const plan = makePlan(invocation, header.fields, world);
-  const message = (fields: typeof plan.fields) => assembleMessage(fields, header.rest, pieces);
-  const text = () => withLineFeeds(message(plan.fields));
+  const rewriter = openRewriter(control, { me: host, ...names });
+  const fields = rewriter.header(plan.fields);
+  const message = (all: typeof fields) => assembleMessage(all, header.rest, pieces);
+  const text = () => withLineFeeds(message(fields));
   const [first, ...others] = plan.recipients.map((raw) => ({ address: mailboxOf(raw) }));
   let trouble: string | undefined;
   if (invocation.print) {
@@ -73,10 +77,17 @@ async function main(): Promise<number> {
   } else {
     const date = formatDate(time, -time.getTimezoneOffset());
     const received = formatField('Received', receivedField({ ...origin, host }, date));
+    const isLocalName = (address: string) => plan.localNames.has(address);
+    const envelope = {
+      sender: rewriter.sender(mailboxOf(plan.sender)),
+      recipients: rewriter.recipients([first, ...others], isLocalName),
+    };
+    const repairs = header.repairs.map((text): Note => ({ kind: 'repaired', text }));
+    const notes = keptNotes([...repairs, ...rewriter.notes]);
     const bases = new Spool(folder, process.pid).submit(
-      { sender: mailboxOf(plan.sender), recipients: [first, ...others] },
-      origin,
-      message([received, ...plan.fields]),
+      envelope,
+      { ...origin, notes },
+      message([received, ...fields]),
     );
     trouble = offerAtOnce(control, folder, bases, {
       environment: process.env,
@@ -88,6 +99,7 @@ async function main(): Promise<number> {
   // A failure has its one line to itself: what else there is to say waits for the success.
   for (const warning of plan.warnings) say(warning);
   for (const warning of warnings) say(`mend this, mail waits until then: ${warning}`);
+  for (const note of rewriter.notes) if (note.kind === 'trouble') say(formatNote(note));
   if (trouble !== undefined) say(trouble);
   return EXIT.done;
 }

@@ -4,9 +4,9 @@
  * descriptor 6 (notqmail 1.09's exit 82 is not used: the codes say it all).
  */
 import { openControl } from '../src/control/control.ts';
+import { openRewriter } from '../src/control/rewriting.ts';
 import { hostName, offerAtOnce } from '../src/inject/place.ts';
 import { EXIT, queueMessage } from '../src/inject/qmail-queue.ts';
-import { formatDate } from '../src/mail/completion.ts';
 import { originTime } from '../src/mail/envelope.ts';
 import { EnvelopeError } from '../src/mail/qmail-envelope.ts';
 import { becomeOwner } from '../src/spool/become.ts';
@@ -29,12 +29,18 @@ function main(): number {
     time: originTime(Date.now(), process.hrtime()),
     program: 'qmail-queue',
   };
-  const date = formatDate(new Date(), -new Date().getTimezoneOffset());
   let bases: readonly string[];
   try {
     becomeOwner(folder);
     const spool = new Spool(folder, process.pid);
-    bases = queueMessage(readPieces(0), readPieces(1), spool, origin, hostName(control), date);
+    const host = hostName(control);
+    const rewriter = openRewriter(control, {
+      me: host,
+      defaultHost: host,
+      defaultDomain: undefined,
+    });
+    const zone = -new Date().getTimezoneOffset();
+    bases = queueMessage(readPieces(0), readPieces(1), spool, origin, host, zone, rewriter);
   } catch (error) {
     return exitOf(error);
   }

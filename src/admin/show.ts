@@ -77,6 +77,7 @@ function envelopeLines(message: StoredMessage, base: string): string[] {
   if (origin !== undefined) {
     lines.push(`    submitted: by uid ${origin.uid} through ${origin.program}, pid ${origin.pid}`);
   }
+  for (const note of origin?.notes ?? []) lines.push(`    ${escapeText(note)}`);
   if (message.origin === undefined)
     lines.push(`    sender by its name: ${showPart(name?.sender ?? '')}`);
   return lines;

@@ -3,7 +3,9 @@
  * as a whole. The control folder is the admin's; sender and recipients of a mail are hostile.
  */
 import type { Control } from '../control/control.ts';
-import { domainOf, isMailbox, qualify } from '../mail/address.ts';
+import { openRewriter } from '../control/rewriting.ts';
+import { isMailbox, qualify } from '../mail/address.ts';
+import type { Recipients } from '../mail/envelope.ts';
 
 export interface Policy {
   readonly mode: 'sender' | 'admin' | 'off';
@@ -14,8 +16,10 @@ export interface Policy {
   /** The right side of a report's Message-ID. */
   readonly idHost: string;
   readonly admin: string | undefined;
-  /** Gets the reports that cannot go to a sender. */
+  /** Gets the reports that cannot go to a sender: a mailbox or a local name. */
   readonly double: string;
+  /** Who gets mail for an address, by aliases and adminaddr. */
+  readonly deliver: (address: string) => Recipients;
   /** Milliseconds after which a waiting mail is reported as delayed; 0 never. */
   readonly delay: number;
   /** Milliseconds after which mail is given up. */
@@ -30,19 +34,19 @@ export function readPolicy(control: Control): Policy {
     defaultHost: control.get('defaulthost'),
     defaultDomain: control.get('defaultdomain'),
   };
-  const admin = control.get('adminaddr');
-  const double = control.get('doublebounceto');
+  const me = control.get('me');
+  const rewriter = openRewriter(control, { me, ...names });
   return {
     mode: control.get('bounce'),
-    me: control.get('me'),
+    me,
     from: qualify(control.get('bouncefrom'), {
       defaultHost: control.get('bouncehost'),
       defaultDomain: undefined,
     }),
     idHost: control.get('idhost'),
-    admin,
-    // A local postmaster has no mailbox on a host that only sends; who reads for it is the admin.
-    double: double.includes('@') ? double : (admin ?? qualify(double, names)),
+    admin: control.get('adminaddr'),
+    double: control.get('doublebounceto'),
+    deliver: (address) => rewriter.recipients([{ address }]),
     delay: control.get('delaywarn') * 1000,
     lifetime: control.get('queuelifetime') * 1000,
     limit: control.get('bounceslimit'),
@@ -53,6 +57,7 @@ export function readPolicy(control: Control): Policy {
  * Whom a report about mail from this sender to these recipients goes to; undefined when nobody is
  * told. Never the sender of a report: a report that fails is reported once, to `double`, and what
  * fails there is not reported at all (RFC 3464 section 2, RFC 5321 section 6.1).
+ * @returns a mailbox; where an alias stands for several, the alias, which `policy.deliver` knows
  */
 export function addresseeOf(
   policy: Policy,
@@ -63,17 +68,17 @@ export function addresseeOf(
   // qmail's sender of a report about a report.
   if (sender === '#@[]') return undefined;
   if (!isMailbox(sender)) {
-    const ours = policy.double.toLowerCase();
-    return recipients.every((each) => each.toLowerCase() === ours) ? undefined : policy.double;
+    const ours = policy.deliver(policy.double).map(({ address }) => address.toLowerCase());
+    return recipients.every((each) => ours.includes(each.toLowerCase()))
+      ? undefined
+      : readerOf(policy, policy.double);
   }
-  if (policy.mode === 'admin') return policy.admin ?? policy.double;
-  return isLocal(policy, sender) ? (policy.admin ?? sender) : sender;
+  if (policy.mode === 'admin') return policy.admin ?? readerOf(policy, policy.double);
+  return readerOf(policy, sender);
 }
 
-/**
- * Whether a sender is a user of this host, who has no mailbox that a relay could reach. A `defaulthost`
- * of another name is one that was chosen because mail to it arrives.
- */
-function isLocal(policy: Policy, sender: string): boolean {
-  return [policy.me.toLowerCase(), 'localhost', 'localhost.localdomain'].includes(domainOf(sender));
+/** A user of this host has no mailbox that a relay could reach: another reads for him. */
+function readerOf(policy: Policy, address: string): string {
+  const [first, ...others] = policy.deliver(address);
+  return others.length === 0 ? first.address : address;
 }

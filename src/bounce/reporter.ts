@@ -157,7 +157,7 @@ export class Reporter {
       fates,
       retryUntil: accepted + policy.lifetime,
     });
-    this.#submit(to, report, fates, kind);
+    this.#submit(policy, to, report, fates, kind);
   }
 
   #sendDigest(policy: Policy, to: string, cases: readonly Case[]): void {
@@ -171,14 +171,21 @@ export class Reporter {
       }
     });
     const fates = items.map(({ fate }) => fate);
-    this.#submit(to, formatDigest(this.#letterhead(policy, to, 'digest'), items), fates, 'digest');
+    const digest = formatDigest(this.#letterhead(policy, to, 'digest'), items);
+    this.#submit(policy, to, digest, fates, 'digest');
     this.#ledger.noteSent(to, this.#now());
     for (const each of cases) for (const settle of each.settled) settle();
   }
 
-  #submit(to: string, report: Buffer, fates: readonly Fate[], kind: Kind | 'digest'): void {
+  #submit(
+    policy: Policy,
+    to: string,
+    report: Buffer,
+    fates: readonly Fate[],
+    kind: Kind | 'digest',
+  ): void {
     const [base = ''] = this.#spool.submit(
-      { sender: '', recipients: [{ address: to }] },
+      { sender: '', recipients: policy.deliver(to) },
       {
         uid: process.getuid?.() ?? 0,
         pid: this.#spool.self.pid,

@@ -5,6 +5,7 @@
  * any text and never throw.
  */
 import { isMailbox } from '../mail/address.ts';
+import type { SenderMap } from '../mail/rewriting.ts';
 import { ALERT_EXAMPLES, type AlertRoad, isSafeUrl, parseAlert } from './alert.ts';
 import { parseDuration } from './duration.ts';
 import {
@@ -20,6 +21,7 @@ import {
   withoutPassword,
 } from './relay-url.ts';
 import { DEFAULT_RETRY, type Line, parseRetry, type RetryPlan } from './retry.ts';
+import { parseSenderMap, SENDER_MAP_TAKES } from './sender-map.ts';
 
 /** One control file that is read to a `T`. */
 export interface ControlFile<T> {
@@ -440,9 +442,75 @@ const adminaddr: ControlFile<string | undefined> = {
   name: 'adminaddr',
   kind: 'value',
   takes: 'a mail address, as in admin@example.com',
-  help: 'Who looks after this host. Gets the reports for users of this host itself, whose addresses end in the name in me or in localhost, and the reports for doublebounceto where that is a name without a host.',
-  absent: { value: undefined, means: 'reports go to the addresses as they are' },
+  help: 'Who looks after this host. Gets the mail and the reports for users of this host itself that no alias leads elsewhere: for names without a host and addresses at one of locals.',
+  absent: { value: undefined, means: 'such mail goes to the addresses as they are' },
   parse: single((text) => (isMailbox(text) ? { value: text } : undefined)),
+};
+
+const locals: ControlFile<ReadonlySet<string> | undefined> = {
+  name: 'locals',
+  kind: 'list',
+  takes: HOST,
+  help: 'The names of this host itself: mail for their users goes through aliases and adminaddr, and masquerade takes their place. localhost is always one of them.',
+  absent: { value: undefined, means: 'the name in me' },
+  parse: (lines) => {
+    const wrong = lines.find(({ text }) => !isHostName(text));
+    return wrong === undefined
+      ? { value: new Set(lines.map(({ text }) => text.toLowerCase())) }
+      : { problem: { line: wrong.number, found: wrong.text } };
+  },
+};
+
+const aliases: ControlFile<string | undefined> = {
+  name: 'aliases',
+  kind: 'value',
+  takes: `${PATH} of a file in the format of /etc/aliases`,
+  help: 'Who gets the mail for users of this host. Its :include: files are read as data; commands and files that it names are never run or written to, and such mail goes to adminaddr.',
+  absent: { value: undefined, means: 'no aliases' },
+  parse: single(absolutePath),
+};
+
+const MASQUERADE = 'a host name, as in example.com, or a mail address';
+
+const masquerade: ControlFile<string | undefined> = {
+  name: 'masquerade',
+  kind: 'value',
+  takes: `${MASQUERADE}; an empty line changes nothing`,
+  help: 'Takes the place of the names of this host in the envelope sender: a host name keeps the user before it, a mail address stands for every user of this host.',
+  absent: { value: undefined, means: 'the sender stays as it is' },
+  parse: single(masqueradeName),
+};
+
+const masqueradefrom: ControlFile<string | undefined> = {
+  name: 'masqueradefrom',
+  kind: 'value',
+  takes: `${MASQUERADE}; an empty line changes nothing`,
+  help: 'The same for From, Sender and Reply-To in the header. Where a user is lost by it, X-Original-From keeps the old From.',
+  absent: { file: masquerade },
+  parse: single(masqueradeName),
+};
+
+const sendermap: ControlFile<SenderMap> = {
+  name: 'sendermap',
+  kind: 'list',
+  takes: SENDER_MAP_TAKES,
+  help: 'The address that takes the place of a sender, in the envelope and in From and Sender: for one address, for a user of this host, for all of a host, or for everybody, as a provider wants it that takes no other From. An old From that can be answered to becomes Reply-To. It comes before masquerade.',
+  absent: { value: { entries: new Map() }, means: 'senders stay as they are' },
+  parse: (lines) => {
+    const map = parseSenderMap(lines);
+    if (!('problem' in map)) return { value: map };
+    const { line, problem } = map;
+    return { problem: { line: line.number, found: line.text, expected: problem } };
+  },
+};
+
+const rewriteto: ControlFile<'off' | 'complete' | 'aliases'> = {
+  name: 'rewriteto',
+  kind: 'value',
+  takes: 'off, complete or aliases',
+  help: 'What becomes of users of this host in To and Cc in the header. complete: a name gets its host. aliases: the address that gets the mail stands there instead, unless there are several. off: nothing.',
+  absent: { text: 'complete' },
+  parse: single(choice('off', 'complete', 'aliases')),
 };
 
 const doublebounceto: ControlFile<string> = {
@@ -569,6 +637,13 @@ const files = {
   sourceaddress,
   proxy,
   proxypassword,
+  locals,
+  aliases,
+  adminaddr,
+  masquerade,
+  masqueradefrom,
+  sendermap,
+  rewriteto,
   spooldir,
   immediate,
   linger,
@@ -578,7 +653,6 @@ const files = {
   bounce,
   bouncefrom,
   bouncehost,
-  adminaddr,
   doublebounceto,
   bounceslimit,
   alert,
@@ -664,6 +738,11 @@ function choice<T extends string>(...words: readonly T[]): ValueReader<T> {
 
 function hostName(text: string): { readonly value: string } | undefined {
   return isHostName(text) ? { value: text } : undefined;
+}
+
+function masqueradeName(text: string): { readonly value: string | undefined } | undefined {
+  if (text === '') return { value: undefined };
+  return isMailbox(text) ? { value: text } : hostName(text);
 }
 
 function localPart(text: string): { readonly value: string } | undefined {

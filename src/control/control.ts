@@ -63,6 +63,23 @@ export function openControl(folder: string): Control {
 }
 
 /**
+ * The text of a file that a control file names by its path, and that is the host's own and not
+ * picorelay's, so that octets which are no UTF-8 are its business.
+ * @throws ControlError
+ */
+export function readNamedFile(path: string): string {
+  const bytes = guardedBytes(path, 'list');
+  if (bytes === undefined) {
+    throw new ControlError({
+      file: path,
+      expected: 'a file, but it is missing',
+      hint: 'Make it, or remove what names it.',
+    });
+  }
+  return new TextDecoder().decode(bytes);
+}
+
+/**
  * When each control file that is there was changed, in milliseconds since 1970-01-01 UTC. Never
  * throws.
  */
@@ -130,19 +147,7 @@ function namesIn(folder: string): ReadonlySet<string> | 'any' {
 
 /** The text of a control file, undefined when it is not there. */
 function readText(path: string, kind: keyof typeof LIMIT): string | undefined {
-  let bytes: Buffer | undefined;
-  try {
-    bytes = readBytes(path, kind);
-  } catch (error) {
-    if (error instanceof ControlError) throw error;
-    const code = error instanceof Error && 'code' in error ? String(error.code) : String(error);
-    throw new ControlError({
-      file: path,
-      expected: `a file that can be read, but reading it failed with ${code}`,
-      hint: 'Let the user that runs this program read the file and enter the folders above it.',
-      cause: error,
-    });
-  }
+  const bytes = guardedBytes(path, kind);
   if (bytes === undefined) return undefined;
   if (!isUtf8(bytes)) {
     throw new ControlError({
@@ -153,6 +158,22 @@ function readText(path: string, kind: keyof typeof LIMIT): string | undefined {
   }
   // Editors of another system may begin with a byte order mark.
   return bytes.toString('utf8').replace(/^\uFEFF/, '');
+}
+
+/** The octets of a file, undefined when it is not there; every failure is a ControlError. */
+function guardedBytes(path: string, kind: keyof typeof LIMIT): Buffer | undefined {
+  try {
+    return readBytes(path, kind);
+  } catch (error) {
+    if (error instanceof ControlError) throw error;
+    const code = error instanceof Error && 'code' in error ? String(error.code) : String(error);
+    throw new ControlError({
+      file: path,
+      expected: `a file that can be read, but reading it failed with ${code}`,
+      hint: 'Let the user that runs this program read the file and enter the folders above it.',
+      cause: error,
+    });
+  }
 }
 
 function readBytes(path: string, kind: keyof typeof LIMIT): Buffer | undefined {

@@ -20,6 +20,8 @@ export interface RewrittenList {
   readonly text: string;
   /** The addresses in raw form (mail/raw-address.ts), in order; `''` for `<>`. */
   readonly addresses: readonly string[];
+  /** Those of them that were written without a host. */
+  readonly localNames: readonly string[];
   /** Why the first element that could not be read was left as it is; absent when all could. */
   readonly problem?: string;
 }
@@ -69,6 +71,7 @@ class ListRewriter {
   readonly #defaults: AddressDefaults;
   readonly #lexer: Lexer;
   readonly #addresses: string[] = [];
+  readonly #localNames: string[] = [];
   /** The new text, up to `#copied` in the old one. */
   #output = '';
   #copied = 0;
@@ -103,8 +106,8 @@ class ListRewriter {
       if (kind === 'end') break;
     }
     const text = this.#output + this.#text.slice(this.#copied);
-    const addresses = this.#addresses;
-    return first === undefined ? { text, addresses } : { text, addresses, problem: first };
+    const found = { text, addresses: this.#addresses, localNames: this.#localNames };
+    return first === undefined ? found : { ...found, problem: first };
   }
 
   /** Takes one token, or all up to the closing angle bracket; the answer is a problem. */
@@ -207,6 +210,7 @@ class ListRewriter {
     const written = host !== undefined && (last.kind === 'quoted' || host === '[]');
     const full = written ? host : completeHost(host ?? this.#defaults.defaultHost, this.#defaults);
     this.#addresses.push(`${local}@${full}`);
+    if (host === undefined) this.#localNames.push(`${local}@${full}`);
     // What is there stays as it is written; only a plus sign at its end is taken off.
     const plus = host !== undefined && !full.startsWith(host) ? 1 : 0;
     const added = host === undefined ? `@${full}` : full.slice(host.length - plus);

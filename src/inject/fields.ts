@@ -20,6 +20,8 @@ export interface ReadFields {
   readonly returnPath: string | undefined;
   /** Of To, Cc, Bcc and Apparently-To, or of Resent-To, Resent-Cc and Resent-Bcc. */
   readonly recipients: readonly string[];
+  /** Addresses that were written without a host. */
+  readonly localNames: readonly string[];
   /** Of To and Cc. */
   readonly followers: readonly string[];
   /** Recipient fields with an element that could not be read, one phrase each. */
@@ -76,6 +78,7 @@ export function readFields(
   const seen = new Set<string>();
   const recipients: string[] = [];
   const resentRecipients: string[] = [];
+  const localNames: string[] = [];
   const followers: string[] = [];
   const unread: string[] = [];
   let returnPath: string | undefined;
@@ -90,7 +93,8 @@ export function readFields(
     if (body === '' && MADE.test(name)) continue;
     seen.add(name);
     if (body !== undefined && isAddressed) {
-      const { text, addresses, problem } = rewriteAddressList(body, defaults);
+      const { text, addresses, localNames: bare, problem } = rewriteAddressList(body, defaults);
+      for (const each of bare) localNames.push(each);
       if (problem !== undefined && isSender) throw new FieldError(`${field.name}: ${problem}`);
       if (problem !== undefined) unread.push(`${field.name}: ${problem}`);
       if (text !== body) kept = formatField(field.name, text);
@@ -110,6 +114,7 @@ export function readFields(
     seen,
     returnPath,
     recipients: resent ? resentRecipients : recipients,
+    localNames,
     followers,
     unread,
   };

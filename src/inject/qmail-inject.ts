@@ -142,6 +142,8 @@ export interface Plan {
   readonly sender: string;
   /** Each once; may be empty. */
   readonly recipients: readonly string[];
+  /** Addresses that were written without a host, as mailboxes: users of this host. */
+  readonly localNames: ReadonlySet<string>;
   readonly fields: readonly HeaderField[];
   /** What the caller should know although the message goes out, one line each. */
   readonly warnings: readonly string[];
@@ -165,8 +167,10 @@ export function makePlan(
   if (letters.includes('i')) without.add('message-id');
   const read = readHeader(given, names, without);
 
+  const localNames = [...read.localNames];
   const recipients = invocation.recipients.map((word) => {
     const address = completeAddress(withoutBrackets(word), names);
+    if (!word.includes('@')) localNames.push(address);
     if (!isMailbox(mailboxOf(address))) throw unusable('recipient', word);
     return address;
   });
@@ -200,7 +204,13 @@ export function makePlan(
   if (sender !== '' && !isMailbox(mailboxOf(verpBase(sender) ?? sender))) {
     throw unusable('sender', sender);
   }
-  return { sender, recipients: [...new Set(recipients)], fields, warnings };
+  return {
+    sender,
+    recipients: [...new Set(recipients)],
+    localNames: new Set(localNames.map(mailboxOf)),
+    fields,
+    warnings,
+  };
 }
 
 function readHeader(

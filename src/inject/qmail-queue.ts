@@ -3,9 +3,10 @@
  * envelope on another (mail/qmail-envelope.ts). Prints nothing; the exit code says everything.
  * Hostile input: both descriptors.
  */
-import { receivedField } from '../mail/completion.ts';
 import type { Origin } from '../mail/envelope.ts';
 import { parseEnvelope } from '../mail/qmail-envelope.ts';
+import type { Rewriter } from '../mail/rewriting.ts';
+import { submitRaw } from '../spool/raw.ts';
 import type { Spool } from '../spool/spool.ts';
 
 /** Exit codes: 11 to 40 are permanent, every other but 0 is temporary. */
@@ -23,7 +24,7 @@ export const EXIT = {
 } as const;
 
 /**
- * @param now the text of the Received field's date
+ * @param zoneMinutes of the Received field's date, east of UTC
  * @returns base names of the new entries
  * @throws EnvelopeError, and the system calls' errors
  */
@@ -33,23 +34,15 @@ export function queueMessage(
   spool: Spool,
   origin: Origin,
   host: string,
-  date: string,
+  zoneMinutes: number,
+  rewriter: Rewriter,
 ): readonly string[] {
   const scratch = spool.scratch(origin);
   try {
     for (const piece of message) scratch.write(piece);
     const parsed = parseEnvelope(envelope);
-    const received = `Received: ${receivedField({ ...origin, host }, date)}\r\n`;
-    return spool.submit(parsed, origin, prepend(received, scratch.pieces()));
+    return submitRaw(spool, scratch, parsed, origin, host, zoneMinutes, rewriter);
   } finally {
     scratch.erase();
   }
-}
-
-function* prepend(
-  head: string,
-  pieces: Iterable<Uint8Array>,
-): Generator<Uint8Array, void, undefined> {
-  yield Buffer.from(head, 'latin1');
-  yield* pieces;
 }

@@ -1,6 +1,7 @@
 /** Brings messages that come in over a socket to the spool, by the same verbs as every submission. */
-import { type Control, ControlError } from '../control/control.ts';
-import { formatDate, receivedField } from '../mail/completion.ts';
+import { type Control, ControlError, openControl } from '../control/control.ts';
+import { openRewriter } from '../control/rewriting.ts';
+import { submitRaw } from '../spool/raw.ts';
 import type { Spool } from '../spool/spool.ts';
 import type { House } from './door.ts';
 
@@ -29,10 +30,13 @@ export function houseOf(spool: Spool, control: Control, host: Host, queued: () =
       return {
         write: (chunk) => scratch.write(chunk),
         commit: (envelope) => {
-          const date = formatDate(new Date(origin.time / 1000), host.zoneMinutes);
-          const by = { ...origin, host: nameOf(control, host) };
-          const head = Buffer.from(`Received: ${receivedField(by, date)}\r\n`, 'latin1');
-          const bases = spool.submit(envelope, origin, prepend(head, scratch.pieces()));
+          // The process stays, and its control files change.
+          const now = openControl(control.folder);
+          const me = nameOf(now, host);
+          const names = { me, defaultHost: me, defaultDomain: undefined };
+          const rewriter = openRewriter(now, names);
+          const { zoneMinutes } = host;
+          const bases = submitRaw(spool, scratch, envelope, origin, me, zoneMinutes, rewriter);
           queued();
           return bases;
         },
@@ -49,12 +53,4 @@ function nameOf(control: Control, host: Host): string {
     if (error instanceof ControlError) return host.hostName;
     throw error;
   }
-}
-
-function* prepend(
-  head: Uint8Array,
-  pieces: Iterable<Uint8Array>,
-): Generator<Uint8Array, void, undefined> {
-  yield head;
-  yield* pieces;
 }

@@ -40,6 +40,48 @@ export function parseAddressList(text: string): AddressList {
 }
 
 /**
+ * Replaces addresses of a list in their place: `map` gets each in its canonical form, and what it
+ * gives stands there instead. Names, groups, comments and white space stay as they are written, and
+ * so do addresses that `map` gives back and elements that cannot be read. A comment within a replaced
+ * address follows it.
+ */
+export function mapAddresses(text: string, map: (address: string) => string): string {
+  const lexer = new Lexer(text);
+  const parts: string[] = [];
+  let copied = 0;
+  let inGroup = false;
+  for (;;) {
+    const { address, span } = readElement(lexer, inGroup);
+    if (address !== undefined && span !== undefined) {
+      const mapped = map(address);
+      if (mapped !== address) {
+        const [from, to] = span;
+        parts.push(text.slice(copied, from), mapped, commentsIn(text.slice(from, to)));
+        copied = to;
+      }
+    }
+    if (lexer.kind === ':') inGroup = true;
+    else if (lexer.kind === ';') inGroup = false;
+    else if (lexer.kind === 'end') break;
+  }
+  parts.push(text.slice(copied));
+  return parts.join('');
+}
+
+/** What stands between the tokens, each with a space before it. */
+function commentsIn(text: string): string {
+  if (!text.includes('(')) return '';
+  const lexer = new Lexer(text);
+  const comments: string[] = [];
+  for (let end = 0; ; end = lexer.end) {
+    lexer.next();
+    const gap = text.slice(end, lexer.start).trim();
+    if (gap !== '') comments.push(` ${gap}`);
+    if (lexer.kind === 'end') return comments.join('');
+  }
+}
+
+/**
  * Reads one reverse-path or forward-path as callers pass it: with or without angle brackets, with a
  * source route (dropped), with a display name. The empty string and `<>` give the empty string, the
  * null path. Undefined when the text is not exactly one mailbox or local name, or holds a control
@@ -88,6 +130,13 @@ export function qualify(
 export function domainOf(address: string): string {
   const at = indexOfAt(address);
   return at < 0 ? '' : address.slice(at + 1).toLowerCase();
+}
+
+/** The part before the `@` by its meaning, without quotes; all of a local name. */
+export function localPartOf(address: string): string {
+  const at = indexOfAt(address);
+  const local = at < 0 ? address : address.slice(0, at);
+  return local.startsWith('"') ? local.slice(1, -1).replace(/\\(.)/gs, '$1') : local;
 }
 
 /** The index of the `@` that ends the local part, which may be quoted; -1 when there is none. */
@@ -140,6 +189,8 @@ interface Element {
   readonly problem?: string;
   /** Where its text begins. */
   readonly start: number;
+  /** Where the address begins and ends, without name and brackets. */
+  readonly span?: readonly [number, number];
 }
 
 /**
@@ -194,6 +245,9 @@ class Spec {
   #before: TokenKind | undefined;
   #spaced = false;
   #words = 0;
+  /** From the first token, of the source route if there is one, to the end of the last one. */
+  #from = -1;
+  #to = -1;
   /** Whether a source route is being read: from a leading `@` to the colon. */
   inRoute = false;
 
@@ -220,7 +274,12 @@ class Spec {
     }
     if (inAngle && before === undefined && kind === '@') {
       this.inRoute = true;
-    } else if (kind === '@') {
+      this.#from = lexer.start;
+      return;
+    }
+    if (this.#from < 0) this.#from = lexer.start;
+    this.#to = lexer.end;
+    if (kind === '@') {
       if (this.#domain !== undefined) this.#fail('more than one @');
       this.#domain = '';
     } else if (this.#domain === undefined) {
@@ -243,7 +302,8 @@ class Spec {
     }
   }
 
-  finish(): { address: string } | { problem: string } {
+  finish(): { address: string; span: readonly [number, number] } | { problem: string } {
+    const span = [this.#from, this.#to] as const;
     if (this.inRoute) return { problem: 'source route without an address' };
     if (this.#problem !== undefined) return { problem: this.#problem };
     if (this.empty) return { problem: 'empty address' };
@@ -256,11 +316,11 @@ class Spec {
     if (this.#domain === undefined) {
       if (this.#spaced) return { problem: 'words without an address' };
       return isLocalPart(local) && Buffer.byteLength(local) <= LONGEST_ADDRESS
-        ? { address: local }
+        ? { address: local, span }
         : { problem: 'not a local name' };
     }
     const address = `${local}@${this.#domain}`;
-    return isMailbox(address) ? { address } : { problem: 'not a mailbox' };
+    return isMailbox(address) ? { address, span } : { problem: 'not a mailbox' };
   }
 
   /** What fails as an address may still be a display name: told at the end, the first reason. */

@@ -1,11 +1,12 @@
 /**
  * Completes the header of a submitted message (RFC 6409 section 8, RFC 5322 section 3.6) and reads
  * its recipients. What is there stays as it is and where it is. With Resent- fields (RFC 5322 section
- * 3.6.6) all of this works on those of the latest resending. It never changes an address and never
- * looks at the body. The header is hostile, the context is not.
+ * 3.6.6) all of this works on those of the latest resending. It never changes an address (rewriting.ts
+ * does) and never looks at the body. The header is hostile, the context is not.
  */
-import { parseAddressList, qualify } from './address.ts';
+import { parseAddressList } from './address.ts';
 import { fieldBody, formatField, type HeaderField } from './header.ts';
+import type { Note } from './note.ts';
 
 /** What completion puts in. */
 export interface Completion {
@@ -16,11 +17,10 @@ export interface Completion {
   readonly messageId: string;
   /** The new Message-ID's right side. */
   readonly idHost: string;
-  /** The author when the header names none; a local name is completed by the defaults. */
-  readonly from: { readonly address: string; readonly name: string | undefined };
+  /** The author, asked for when the header names none. */
+  readonly from: () => { readonly address: string; readonly name: string | undefined };
   /** The body of the Received field, as `receivedField` makes it. */
   readonly received: string;
-  readonly defaults: { readonly defaultHost: string; readonly defaultDomain: string | undefined };
 }
 
 /** Never sent on: the first two tell secrets, the others tell what is not so any more. */
@@ -36,35 +36,51 @@ const REMOVED: ReadonlySet<string> = new Set([
  * Date, Message-ID and From added where they are missing or empty; `To: undisclosed-recipients:;`
  * where neither To nor Cc is left. With any Resent- field it is the Resent- set of the topmost block
  * that is completed. Completing the result once more changes nothing but adds a Received.
+ * @param note is told of what was added and removed
  */
 export function completeHeader(
   fields: readonly HeaderField[],
   context: Completion,
+  note: (note: Note) => void = () => undefined,
 ): readonly HeaderField[] {
   const resent = fields.some(isResent);
   const prefix = resent ? 'Resent-' : '';
-  const kept = fields.filter((field) => !REMOVED.has(field.name.toLowerCase()));
+  const kept = fields.filter((field) => {
+    const removed = REMOVED.has(field.name.toLowerCase());
+    if (removed) note({ kind: 'removed', text: `${field.name}, which never goes out` });
+    return !removed;
+  });
   const scope = new Set(resent ? topmostBlock(kept) : kept);
-  const made = [
-    formatField(`${prefix}Date`, formatDate(context.time, context.zoneMinutes)),
-    formatField(`${prefix}Message-ID`, `<${context.messageId}@${context.idHost}>`),
-    formatField(
-      `${prefix}From`,
-      formatMailbox(context.from.name, qualify(context.from.address, context.defaults)),
-    ),
+  const made: readonly (readonly [name: string, body: () => string])[] = [
+    ['Date', () => formatDate(context.time, context.zoneMinutes)],
+    ['Message-ID', () => `<${context.messageId}@${context.idHost}>`],
+    [
+      'From',
+      () => {
+        const { name, address } = context.from();
+        return formatMailbox(name, address);
+      },
+    ],
   ];
   const replacements = new Map<HeaderField, HeaderField>();
   const added: HeaderField[] = [];
-  for (const field of made) {
-    const present = [...scope].filter((one) => hasName(one, field.name));
+  for (const [plain, body] of made) {
+    const name = prefix + plain;
+    const present = [...scope].filter((one) => hasName(one, name));
     const [first] = present;
+    if (present.some((one) => fieldBody(one) !== '')) continue;
+    const field = formatField(name, body());
     if (first === undefined) added.push(field);
-    else if (present.every((one) => fieldBody(one) === '')) replacements.set(first, field);
+    else replacements.set(first, field);
+    note({ kind: 'completed', text: `${name}, which was ${first ? 'empty' : 'missing'}` });
   }
   const addressed = [...scope].some(
     (field) => hasName(field, `${prefix}To`) || hasName(field, `${prefix}Cc`),
   );
-  if (!addressed) added.push(formatField(`${prefix}To`, 'undisclosed-recipients:;'));
+  if (!addressed) {
+    added.push(formatField(`${prefix}To`, 'undisclosed-recipients:;'));
+    note({ kind: 'completed', text: `${prefix}To, because no To or Cc is left` });
+  }
 
   const complete = kept.map((field) => replacements.get(field) ?? field);
   // New Resent- fields join their block; RFC 5322 wants a block in one piece.

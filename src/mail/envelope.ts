@@ -26,6 +26,8 @@ export interface Envelope {
   readonly ret?: 'FULL' | 'HDRS';
   /** ENVID in xtext, as it goes over the wire (RFC 3461 section 4.4). */
   readonly envid?: string;
+  /** The client said SMTPUTF8 (RFC 6531): its header may hold UTF-8, which a relay is to be told. */
+  readonly smtpUtf8?: true;
 }
 
 /** Who submitted a message, when and through which program: kept in the entry for the admin. */
@@ -38,6 +40,8 @@ export interface Origin {
   readonly time: number;
   /** The program that took it: `sendmail`, `qmail-queue`, … */
   readonly program: string;
+  /** What was done to the message on its way in, one line each, as `formatNote` writes them. */
+  readonly notes?: readonly string[];
 }
 
 /**

@@ -256,6 +256,7 @@ export class SmtpServer {
         sender,
         ...(ret === 'FULL' || ret === 'HDRS' ? { ret } : {}),
         ...(envid === undefined ? {} : { envid }),
+        ...(smtpUtf8 ? { smtpUtf8 } : {}),
       },
       smtpUtf8,
       recipients: [],

@@ -34,6 +34,8 @@ export interface Transaction {
   readonly recipients: readonly Recipient[];
   readonly ret?: 'FULL' | 'HDRS';
   readonly envid?: string;
+  /** The submitting client asked for SMTPUTF8: the header may need it though no address does. */
+  readonly smtpUtf8?: true;
   /** Octets in wire form, where known. */
   readonly size: number | undefined;
   readonly eightBit: boolean;
@@ -420,11 +422,12 @@ function own(stage: Stage, code: number, enhanced: string, text: string): Answer
 }
 
 function needsUtf8(envelope: {
+  readonly smtpUtf8?: true;
   readonly sender: string;
   readonly recipients: readonly Recipient[];
 }): boolean {
   const addresses = [envelope.sender, ...envelope.recipients.map(({ address }) => address)];
-  return addresses.some((address) => !isAscii(address));
+  return envelope.smtpUtf8 === true || addresses.some((address) => !isAscii(address));
 }
 
 /** The address with its domain in A-labels (RFC 5890); undefined when its local part is not ASCII. */

@@ -5,15 +5,14 @@
  * commands cost one write. Only the spool is written to. Hostile input: everything that is read.
  */
 import { type Control, ControlError } from '../control/control.ts';
-import { qualify } from '../mail/address.ts';
-import type { Envelope, Recipient } from '../mail/envelope.ts';
+import type { Envelope } from '../mail/envelope.ts';
 import { HeaderTooLong, readHeader } from '../mail/header.ts';
 import { type ServerEvent, SmtpServer } from '../mail/smtp-server.ts';
 import { escapeText } from '../mail/text.ts';
 import { hasCode } from '../spool/disk.ts';
 import type { Spool } from '../spool/spool.ts';
 import type { SmtpService } from './arguments.ts';
-import { type Caller, type HostNames, hostNames, queueCompleted } from './submit.ts';
+import { type Caller, type HostNames, hostNames, queueCompleted, troublesOf } from './submit.ts';
 
 export interface Surroundings {
   readonly control: Control;
@@ -119,13 +118,15 @@ class Session {
     const pieces = this.#pieces();
     const header = readHeader(pieces);
     const author = { address: envelope.sender || sender || caller.login, name: fullName };
-    const completed = completeEnvelope(envelope, this.#names);
-    return queueCompleted(
+    const { bases, notes } = queueCompleted(
       spool,
-      { header, pieces, author, envelope: completed },
+      this.#surroundings.control,
+      { header, pieces, author, envelope },
       this.#names,
       caller,
     );
+    for (const trouble of troublesOf(notes)) this.#surroundings.warn(trouble);
+    return bases;
   }
 
   *#pieces(): Generator<Uint8Array, void, undefined> {
@@ -209,24 +210,6 @@ class Session {
     this.#spool ??= openSpool(control.get('spooldir'));
     return this.#spool;
   }
-}
-
-/** Complete addresses, each recipient once: the first RCPT for it counts. */
-function completeEnvelope(envelope: Envelope, names: HostNames): Envelope {
-  const [first, ...others] = envelope.recipients;
-  const complete = (recipient: Recipient): Recipient => ({
-    ...recipient,
-    address: qualify(recipient.address, names),
-  });
-  const recipient = complete(first);
-  const seen = new Set([recipient.address]);
-  const more = others.map(complete).filter(({ address }) => {
-    if (seen.has(address)) return false;
-    seen.add(address);
-    return true;
-  });
-  const sender = qualify(envelope.sender, names);
-  return { ...envelope, sender, recipients: [recipient, ...more] };
 }
 
 /** What the client is told when its message cannot be queued. */

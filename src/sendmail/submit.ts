@@ -1,12 +1,13 @@
 /**
  * A message from a sendmail caller, from its first byte to its entries in the spool: read, completed,
- * addressed, committed. Writes nothing itself and prints nothing; the entry program does.
+ * rewritten, committed. Writes nothing itself and prints nothing; the entry program does.
  */
 import { type Control, ControlError } from '../control/control.ts';
-import { qualify } from '../mail/address.ts';
+import { openRewriter } from '../control/rewriting.ts';
 import { completeHeader, formatDate, receivedField, recipientsOf } from '../mail/completion.ts';
 import type { Envelope, Origin, Recipient } from '../mail/envelope.ts';
 import { assembleMessage, type HeaderReader, readHeader } from '../mail/header.ts';
+import { keptNotes, type Note } from '../mail/note.ts';
 import type { Spool } from '../spool/spool.ts';
 import type { Delivery } from './arguments.ts';
 
@@ -20,9 +21,17 @@ export interface Caller {
   readonly hostName: () => string;
 }
 
-export interface Submitted {
+/** What a submission needs of the spool. */
+export type Intake = Pick<Spool, 'submit'>;
+
+export interface Queued {
   /** Base names of the new entries. */
   readonly bases: readonly string[];
+  /** What was done to the message and why. */
+  readonly notes: readonly Note[];
+}
+
+export interface Submitted extends Queued {
   /** What the caller should know although the message was taken, one line each. */
   readonly warnings: readonly string[];
 }
@@ -49,7 +58,7 @@ export function submit(
   delivery: Delivery,
   input: Iterable<Uint8Array>,
   control: Control,
-  openSpool: (folder: string) => Spool,
+  openSpool: (folder: string) => Intake,
   caller: Caller,
 ): Submitted {
   const warnings: string[] = [];
@@ -65,7 +74,7 @@ export function submit(
     addresses.push(...found.addresses);
     problems.push(...found.problems);
   }
-  const recipients = [...new Set(addresses.map((address) => qualify(address, names)))]
+  const recipients = [...new Set(addresses)]
     .filter((address) => address !== '')
     .map(
       (address): Recipient =>
@@ -75,14 +84,15 @@ export function submit(
   if (first === undefined) throw noRecipients(delivery, problems);
   for (const problem of problems) warnings.push(`skipped a recipient: ${problem}`);
 
-  const bases = queueCompleted(
+  const { bases, notes } = queueCompleted(
     spool,
+    control,
     {
       header,
       pieces,
       author: { address: delivery.sender || caller.login, name: delivery.fullName },
       envelope: {
-        sender: qualify(delivery.sender ?? caller.login, names),
+        sender: delivery.sender ?? caller.login,
         recipients: [first, ...others],
         ...(delivery.ret === undefined ? {} : { ret: delivery.ret }),
         ...(delivery.envid === undefined ? {} : { envid: delivery.envid }),
@@ -91,7 +101,12 @@ export function submit(
     names,
     caller,
   );
-  return { bases, warnings };
+  return { bases, notes, warnings: [...warnings, ...troublesOf(notes)] };
+}
+
+/** What of the notes the caller should hear of. */
+export function troublesOf(notes: readonly Note[]): readonly string[] {
+  return notes.flatMap(({ kind, text }) => (kind === 'trouble' ? [`queued, but ${text}`] : []));
 }
 
 /** A message whose header has been read, on its way to the spool. */
@@ -99,34 +114,52 @@ export interface Accepted {
   readonly header: HeaderReader;
   /** What follows the part of the message in which the header ended. */
   readonly pieces: Iterator<Uint8Array>;
-  /** Who stands in From where the message names nobody; may be a local name. */
+  /** Who stands in From where the message names nobody. */
   readonly author: { readonly address: string; readonly name: string | undefined };
-  /** Its addresses are complete. */
+  /** As the caller gave it: its addresses may be local names. */
   readonly envelope: Envelope;
 }
 
 /**
- * Completes the header and queues the message; all of it, or on an error nothing.
- * @returns the base names of the new entries
+ * Completes and rewrites header and envelope, and queues the message; all of it, or on an error
+ * nothing.
  * @throws the system calls' errors, and those of `pieces`
  */
 export function queueCompleted(
-  spool: Spool,
+  spool: Intake,
+  control: Control,
   { header, pieces, author, envelope }: Accepted,
   names: HostNames,
   { origin, zoneMinutes }: Caller,
-): readonly string[] {
+): Queued {
+  const rewriter = openRewriter(control, names);
+  const notes: Note[] = header.repairs.map((text) => ({ kind: 'repaired', text }));
+  const rewritten: Envelope = {
+    ...envelope,
+    sender: rewriter.sender(envelope.sender),
+    recipients: rewriter.recipients(envelope.recipients),
+  };
   const time = new Date(origin.time / 1000);
-  const fields = completeHeader(header.fields, {
-    time,
-    zoneMinutes,
-    messageId: `${time.toISOString().replace(/\D/g, '')}.${origin.time % 1000}.${origin.pid}.picorelay`,
-    idHost: names.idHost,
-    from: author,
-    received: receivedField({ ...origin, host: names.me }, formatDate(time, zoneMinutes)),
-    defaults: names,
-  });
-  return spool.submit(envelope, origin, assembleMessage(fields, header.rest, pieces));
+  const completed = completeHeader(
+    header.fields,
+    {
+      time,
+      zoneMinutes,
+      messageId: `${time.toISOString().replace(/\D/g, '')}.${origin.time % 1000}.${origin.pid}.picorelay`,
+      idHost: names.idHost,
+      from: () => ({ ...author, address: rewriter.author(author.address) }),
+      received: receivedField({ ...origin, host: names.me }, formatDate(time, zoneMinutes)),
+    },
+    (note) => notes.push(note),
+  );
+  const fields = rewriter.header(completed);
+  notes.push(...rewriter.notes);
+  const bases = spool.submit(
+    rewritten,
+    { ...origin, notes: keptNotes(notes) },
+    assembleMessage(fields, header.rest, pieces),
+  );
+  return { bases, notes };
 }
 
 function noRecipients(delivery: Delivery, problems: readonly string[]): Rejected {

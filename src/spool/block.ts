@@ -10,15 +10,20 @@
  *     uid: 1000
  *     program: sendmail
  *     sender: root@host.example
+ *     smtputf8: yes
+ *     note: rewritten: recipient root: bob@example.com (control/aliases)
  *     recipient: bob@example.com
  *     recipient: ann@example.com NOTIFY=FAILURE ORCPT=rfc822;ann@example.com
  *
  * Size and body type are known only after the message was written: they have a fixed place and width,
- * so that they can be filled in at the end. Addresses are encoded as in spool names, without the cut.
+ * so that they can be filled in at the end. So has, in a message that needed repair, a line `repairs:`
+ * behind them, with phrases between semicolons. Addresses are encoded as in spool names, without the
+ * cut; notes are escaped as for a terminal.
  *
  * Hostile input: the block of a file that somebody dropped into the spool. Parsing throws BadBlock only.
  */
 import type { Envelope, Origin, Recipient } from '../mail/envelope.ts';
+import { escapeText, unescapeText } from '../mail/text.ts';
 import { decodeBytes, encodeBytes } from './name.ts';
 
 /** The body type of RFC 6152: whether the message holds octets above 127. */
@@ -29,9 +34,11 @@ export interface Completed {
   /** Octets of the message after the block. */
   readonly size: number;
   readonly body: BodyType;
+  /** What had to be repaired in its content; undefined when there is no place for it. */
+  readonly repairs?: readonly string[];
 }
 
-export interface Block extends Completed {
+export interface Block extends Omit<Completed, 'repairs'> {
   readonly envelope: Envelope;
   readonly origin: Origin;
 }
@@ -46,11 +53,19 @@ export const BLOCK_LIMIT = 16 * 1024 * 1024;
 
 const FIRST_LINE = 'picorelay: 1\n';
 const SIZE_WIDTH = 16;
+/** Room for every phrase that mail/repair.ts knows. */
+const REPAIRS_WIDTH = 400;
+/** More notes than this are not kept. */
+const MOST_NOTES = 50;
+const LONGEST_NOTE = 500;
 /** Where formatCompleted's text goes in the file. */
 export const COMPLETED_OFFSET = FIRST_LINE.length;
 
-/** The block of a submission, its size still zero. */
-export function formatBlock(envelope: Envelope, origin: Origin): string {
+/**
+ * The block of a submission, its size still zero.
+ * @param repaired whether to leave room for the repairs
+ */
+export function formatBlock(envelope: Envelope, origin: Origin, repaired = false): string {
   const lines = [
     `time: ${origin.time}`,
     `pid: ${origin.pid}`,
@@ -60,15 +75,26 @@ export function formatBlock(envelope: Envelope, origin: Origin): string {
   ];
   if (envelope.ret !== undefined) lines.push(`ret: ${envelope.ret}`);
   if (envelope.envid !== undefined) lines.push(`envid: ${encodeText(envelope.envid)}`);
+  if (envelope.smtpUtf8 === true) lines.push('smtputf8: yes');
+  for (const note of (origin.notes ?? []).slice(0, MOST_NOTES)) {
+    lines.push(`note: ${escapeText(note.slice(0, LONGEST_NOTE))}`);
+  }
   for (const recipient of envelope.recipients) lines.push(formatRecipient(recipient));
-  const completed = formatCompleted({ size: 0, body: '7BIT' });
+  const completed = formatCompleted({
+    size: 0,
+    body: '7BIT',
+    ...(repaired ? { repairs: [] } : {}),
+  });
   return `${FIRST_LINE}${completed}${lines.join('\n')}\n\n`;
 }
 
-/** The two lines at COMPLETED_OFFSET; always of the same length. */
+/** The lines at COMPLETED_OFFSET: two, or three with repairs; of the same length each time. */
 export function formatCompleted(completed: Completed): string {
   const size = String(completed.size).padStart(SIZE_WIDTH, '0');
-  return `size: ${size}\nbody: ${completed.body.padEnd('8BITMIME'.length)}\n`;
+  const lines = `size: ${size}\nbody: ${completed.body.padEnd('8BITMIME'.length)}\n`;
+  if (completed.repairs === undefined) return lines;
+  const repairs = completed.repairs.join('; ').slice(0, REPAIRS_WIDTH).padEnd(REPAIRS_WIDTH);
+  return `${lines}repairs: ${repairs}\n`;
 }
 
 /** Whether a file begins with a block of any version; else it is a bare message. */
@@ -84,8 +110,9 @@ export function parseBlock(text: string): Block {
   const lines = text.split('\n');
   const values = new Map<string, string>();
   const recipients: Recipient[] = [];
+  const notes: string[] = [];
   for (const [index, line] of lines.entries()) {
-    const match = /^([a-z]+): (.*)$/.exec(line);
+    const match = /^([a-z][a-z\d]*): (.*)$/.exec(line);
     if (match === null)
       throw new BadBlock(`line ${index + 1} of the envelope block is no "key: value"`);
     const [, key = '', value = ''] = match;
@@ -94,6 +121,10 @@ export function parseBlock(text: string): Block {
     }
     if (key === 'recipient') {
       recipients.push(parseRecipient(value));
+    } else if (key === 'note') {
+      const note = unescapeText(Buffer.from(value, 'latin1').toString('utf8'));
+      if (note === undefined) throw new BadBlock('a note in the envelope block is malformed');
+      notes.push(note);
     } else {
       if (values.has(key)) throw new BadBlock(`the envelope block says "${key}" twice`);
       values.set(key, value.trimEnd());
@@ -112,6 +143,8 @@ export function parseBlock(text: string): Block {
     values.has(key) ? take(key, pattern) : undefined;
   take('picorelay', /^1$/);
   const number = /^\d{1,16}$/;
+  const repairs = takeOptional('repairs', /^[ -~]*$/)?.split('; ') ?? [];
+  for (const each of repairs) if (each !== '') notes.push(`repaired: ${each}`);
   const block: Block = {
     size: Number(take('size', number)),
     body: take('body', /^(7BIT|8BITMIME)$/) === '7BIT' ? '7BIT' : '8BITMIME',
@@ -120,12 +153,14 @@ export function parseBlock(text: string): Block {
       pid: Number(take('pid', number)),
       uid: Number(take('uid', number)),
       program: take('program', /^[\w-]{1,40}$/),
+      ...(notes.length === 0 ? {} : { notes }),
     },
     envelope: {
       sender: decodeText(take('sender', /^/)),
       recipients: [first, ...others],
       ...optional('ret', takeOptional('ret', /^(FULL|HDRS)$/) as 'FULL' | 'HDRS' | undefined),
       ...optional('envid', mapped(takeOptional('envid', /^/), decodeText)),
+      ...optional('smtpUtf8', takeOptional('smtputf8', /^yes$/) === undefined ? undefined : true),
     },
   };
   const [unknown] = values.keys();

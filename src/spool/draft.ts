@@ -38,9 +38,10 @@ export class Draft {
 
   /**
    * Opens a file in tmp/. The spool's layout must be there.
+   * @param repaired whether `commit` will name repairs
    * @throws the system call's error, nothing queued
    */
-  constructor(folder: string, envelope: Envelope, origin: Origin) {
+  constructor(folder: string, envelope: Envelope, origin: Origin, repaired = false) {
     this.#folder = folder;
     this.#envelope = envelope;
     this.#origin = origin;
@@ -57,7 +58,7 @@ export class Draft {
         this.#time++;
       }
     }
-    this.#block = Buffer.from(formatBlock(envelope, origin));
+    this.#block = Buffer.from(formatBlock(envelope, origin, repaired));
     this.#offset = this.#block.length;
   }
 
@@ -94,13 +95,14 @@ export class Draft {
 
   /**
    * Makes the message durable and queues it for all recipients, or throws and queues it for none.
+   * @param repairs what was repaired, for a draft that was opened for that
    * @returns the entries' base names
    * @throws the system call's error; then nothing is queued
    */
-  commit(eightBit: boolean): readonly string[] {
+  commit(eightBit: boolean, repairs?: readonly string[]): readonly string[] {
     try {
       this.write(Buffer.alloc(0));
-      this.#complete(eightBit);
+      this.#complete(eightBit, repairs);
       syncFile(this.#fd);
       closeFile(this.#fd);
     } catch (error) {
@@ -141,9 +143,15 @@ export class Draft {
     this.#flushed = true;
   }
 
-  #complete(eightBit: boolean): void {
+  #complete(eightBit: boolean, repairs: readonly string[] | undefined): void {
     const body = eightBit ? '8BITMIME' : '7BIT';
-    const text = Buffer.from(formatCompleted({ size: this.#size, body }));
+    const text = Buffer.from(
+      formatCompleted({
+        size: this.#size,
+        body,
+        ...(repairs === undefined ? {} : { repairs }),
+      }),
+    );
     if (this.#flushed) {
       this.#flush();
       writeAll(this.#fd, text, COMPLETED_OFFSET);

@@ -18,8 +18,8 @@ export class StoredMessage {
   readonly size: number | undefined;
   readonly body: BodyType;
   readonly sender: string;
-  /** The envelope's DSN parameters that hold for all recipients. */
-  readonly dsn: Pick<Envelope, 'ret' | 'envid'>;
+  /** The envelope's parameters that hold for all recipients. */
+  readonly dsn: Pick<Envelope, 'ret' | 'envid' | 'smtpUtf8'>;
   readonly origin: Origin | undefined;
   readonly #recipients: ReadonlyMap<string, Recipient> | undefined;
   readonly #fd: number;

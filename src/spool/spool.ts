@@ -8,7 +8,7 @@
 import fs from 'node:fs';
 import { join } from 'node:path';
 import type { Envelope, Origin } from '../mail/envelope.ts';
-import { repairOf } from '../mail/repair.ts';
+import { type Repair, repairOf } from '../mail/repair.ts';
 import { WireForm } from '../mail/wireform.ts';
 import { BadBlock } from './block.ts';
 import {
@@ -118,20 +118,26 @@ export class Spool {
   submit(envelope: Envelope, origin: Origin, pieces: Iterable<Uint8Array>): readonly string[] {
     const { draft, form } = this.#write(envelope, origin, pieces);
     let repaired: Written | undefined;
+    let repair: Repair | undefined;
     try {
-      const repair = repairOf(form, () => draft.pieces());
-      if (repair !== undefined) repaired = this.#write(envelope, origin, repair.pieces());
+      repair = repairOf(form, () => draft.pieces());
+      if (repair !== undefined) repaired = this.#write(envelope, origin, repair.pieces(), true);
     } catch (error) {
       draft.abort();
       throw error;
     }
     if (repaired === undefined) return draft.commit(form.eightBit);
     draft.abort();
-    return repaired.draft.commit(repaired.form.eightBit);
+    return repaired.draft.commit(repaired.form.eightBit, repair?.repairs);
   }
 
-  #write(envelope: Envelope, origin: Origin, pieces: Iterable<Uint8Array>): Written {
-    const draft = this.#withLayout(() => new Draft(this.folder, envelope, origin));
+  #write(
+    envelope: Envelope,
+    origin: Origin,
+    pieces: Iterable<Uint8Array>,
+    repaired = false,
+  ): Written {
+    const draft = this.#withLayout(() => new Draft(this.folder, envelope, origin, repaired));
     const form = new WireForm();
     try {
       for (const piece of pieces) draft.write(form.transform(piece));

@@ -15,6 +15,8 @@ const VALUES: Partial<ControlValues> = {
   delaywarn: 14_400,
   queuelifetime: 432_000,
   bounceslimit: 20,
+  sendermap: { entries: new Map() },
+  rewriteto: 'complete',
 };
 
 function policyOf(change: Partial<ControlValues> = {}): Policy {

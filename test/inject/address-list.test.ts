@@ -65,7 +65,9 @@ test('the addresses of a list are completed in their place and the rest stays as
     [', ,', ', ,', []],
   ];
   for (const [text, rewritten, addresses] of table) {
-    assert.deepEqual(rewriteAddressList(text, DEFAULTS), { text: rewritten, addresses }, text);
+    const { localNames, ...found } = rewriteAddressList(text, DEFAULTS);
+    assert.deepEqual(found, { text: rewritten, addresses }, text);
+    assert.ok(localNames.every((name) => name.endsWith('@host.dom.test')));
   }
 });
 

@@ -9,6 +9,7 @@ import { type TestContext, test } from 'node:test';
 import { skipWithoutProgram } from '../interop/require.ts';
 import { answers, readDialogue } from '../support/dialogue.ts';
 import { run, waitFor } from '../support/process.ts';
+import { EXTENSIONS, startRelay } from '../support/relay.ts';
 import { type Site, siteFor } from '../support/site.ts';
 
 const START = 'MAIL FROM:<a@site.test>\r\nRCPT TO:<b@relayed.test>\r\nDATA\r\n';
@@ -49,6 +50,20 @@ for (const [name, args] of dialogues) {
     );
   });
 }
+
+test('a relay is told of SMTPUTF8 where the client asked for it, though no address needs it', async (t) => {
+  const site = hostSite(t);
+  const relay = await startRelay(t, { extensions: [...EXTENSIONS, 'SMTPUTF8'] });
+  site.relays(relay.port);
+  const message = 'From: Jörg <j@site.test>\r\n\r\nx\r\n.\r\n';
+  const asked = START.replace('\r\n', ' BODY=8BITMIME SMTPUTF8\r\n') + message;
+  await site.run('sendmail', ['-bs'], `${asked}${START}${message}QUIT\r\n`);
+  await site.run('picorelay-cron');
+  const parameters = relay.received.map((each) => each.parameters).toSorted();
+  assert.equal(parameters.length, 2);
+  assert.match(parameters[0] ?? '', /\bBODY=8BITMIME$/);
+  assert.match(parameters[1] ?? '', /\bBODY=8BITMIME SMTPUTF8$/);
+});
 
 test('Symfony finds the id of its message in the answer', async (t) => {
   const site = hostSite(t);

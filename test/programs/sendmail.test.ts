@@ -426,6 +426,24 @@ test('An address in UTF-8 goes to a relay with SMTPUTF8, and to Undelivered with
   assert.match(other.result('Undelivered'), /refused at rcpt by .*\n {4}553 5\.6\.7 /);
 });
 
+test('What was repaired is kept with the mail and shown', async (t) => {
+  const site = siteFor(t);
+  const text = `From x\nTo: b@x.test\nno field\n${'é '.repeat(2000)}\n`;
+  await site.run('sendmail', ['a@x.test'], text);
+  const [id = ''] = site.queued();
+  const { stdout } = await site.run('picorelay', ['show', id]);
+  const repairs = stdout.split('\n').filter((line) => line.startsWith('    repaired: '));
+  assert.deepEqual(repairs, [
+    '    repaired: mbox From line dropped',
+    '    repaired: blank line after the header was missing',
+    '    repaired: line over 998 octets: quoted-printable',
+    '    repaired: 8-bit text without a charset: declared as utf-8',
+  ]);
+  await site.run('sendmail', ['b@x.test'], LETTER);
+  const plain = site.queued().find((name) => name !== id) ?? '';
+  assert.doesNotMatch((await site.run('picorelay', ['show', plain])).stdout, /repaired|rewritten/);
+});
+
 test('The null sender arrives as <>', async (t) => {
   const site = siteFor(t);
   await site.run('sendmail', ['-f', '<>', 'a@x.test'], LETTER);

@@ -32,6 +32,7 @@ const envelope: fc.Arbitrary<Envelope> = fc.record(
       .map(([first, others]): Envelope['recipients'] => [first, ...others]),
     ret: fc.constantFrom('FULL' as const, 'HDRS' as const),
     envid: text,
+    smtpUtf8: fc.constant(true as const),
   },
   { requiredKeys: ['sender', 'recipients'], noNullPrototype: true },
 );
@@ -55,6 +56,24 @@ function complete(block: string, size: number, body: '7BIT' | '8BITMIME'): strin
   const rest = block.slice(COMPLETED_OFFSET + filled.length);
   return `${block.slice(0, COMPLETED_OFFSET)}${filled}${rest}`.slice(0, -2);
 }
+
+test('notes and repairs come back from the block, and no note ends it early', () => {
+  const notes = fc.array(text, { minLength: 1, maxLength: 5 });
+  fc.assert(
+    fc.property(envelope, origin, notes, (envelope, origin, notes) => {
+      const block = formatBlock(envelope, { ...origin, notes }, true);
+      assert.equal(block.indexOf('\n\n'), block.length - 2);
+      const repairs = ['long line: folded', '8-bit text: declared as utf-8'];
+      const filled = formatCompleted({ size: 7, body: '7BIT', repairs });
+      const rest = block.slice(COMPLETED_OFFSET + filled.length);
+      const stored = Buffer.from(`${block.slice(0, COMPLETED_OFFSET)}${filled}${rest}`);
+      assert.deepEqual(parseBlock(stored.toString('latin1').slice(0, -2)).origin, {
+        ...origin,
+        notes: [...notes, ...repairs.map((each) => `repaired: ${each}`)],
+      });
+    }),
+  );
+});
 
 test('any envelope comes back from its block', () => {
   fc.assert(
