@@ -1,11 +1,12 @@
 /** picorelay: the administrator's command. */
-import { hostname } from 'node:os';
+import { hostname, userInfo } from 'node:os';
 import yargs from 'yargs';
 import packageJson from '../package.json' with { type: 'json' };
 import { listQueue, printQueue, troubleOf } from '../src/admin/list.ts';
 import { findEntries, printEntry } from '../src/admin/show.ts';
 import { openControl } from '../src/control/control.ts';
 import type { Door } from '../src/listen/door.ts';
+import { originTime } from '../src/mail/envelope.ts';
 import { type OpenRunner, type Outside, openRunner, stopOnSignals } from '../src/runner/open.ts';
 import { runQueue, serveQueue } from '../src/runner/run.ts';
 import { Supervisor } from '../src/runner/supervisor.ts';
@@ -17,7 +18,18 @@ const control = openControl(process.env['PICORELAY_CONTROL'] ?? '/etc/picorelay'
 // Whoever reads this has seen enough: `picorelay list | head`.
 process.stdout.on('error', () => process.exit());
 
+/** The words behind `explain` are sendmail's, which yargs must not take for its own. */
+const [named, ...words] = process.argv.slice(2);
+
 try {
+  if (named === 'explain' && words[0] !== '--help') await explain(words);
+  else await parse();
+} catch (error) {
+  process.stderr.write(`picorelay: ${error instanceof Error ? error.message : String(error)}\n`);
+  process.exitCode = 75;
+}
+
+async function parse(): Promise<void> {
   await yargs(process.argv.slice(2))
     .scriptName('picorelay')
     .usage('$0 COMMAND\n\nLooks after the queue of picorelay.')
@@ -60,6 +72,14 @@ try {
           }),
       async ({ once, socket, verbose }) => await (once ? run(verbose) : serve(socket, verbose)),
     )
+    .command(
+      'explain [words..]',
+      'what sendmail would do with the message on standard input, and why; sends nothing',
+      (command) =>
+        command
+          .positional('words', { type: 'string', array: true, describe: 'arguments of sendmail' })
+          .option('json', { type: 'boolean', describe: 'as JSON; before all others' }),
+    )
     .demandCommand(1, 'picorelay: name a command')
     .strict()
     .version(packageJson.version)
@@ -73,9 +93,51 @@ try {
       process.exitCode = 64;
     })
     .parseAsync();
-} catch (error) {
-  process.stderr.write(`picorelay: ${error instanceof Error ? error.message : String(error)}\n`);
-  process.exitCode = 75;
+}
+
+async function explain(given: readonly string[]): Promise<void> {
+  const { parseInvocation } = await import('../src/sendmail/arguments.ts');
+  const sendmail = await import('../src/sendmail/explain.ts');
+  const { Rejected } = await import('../src/sendmail/submit.ts');
+  const { readPieces } = await import('../src/spool/input.ts');
+  const json = given[0] === '--json';
+  const invocation = parseInvocation('sendmail', json ? given.slice(1) : given);
+  if (invocation.mode !== 'deliver') {
+    const problem = 'problem' in invocation ? invocation.problem : 'explain wants one message';
+    process.stderr.write(`picorelay: ${problem}\n`);
+    process.exitCode = 64;
+    return;
+  }
+  const caller = {
+    login: loginName(),
+    origin: {
+      uid: process.getuid?.() ?? 0,
+      pid: process.pid,
+      time: originTime(Date.now(), process.hrtime()),
+      program: 'sendmail',
+    },
+    zoneMinutes: -new Date().getTimezoneOffset(),
+    hostName: hostname,
+  };
+  try {
+    const explanation = sendmail.explain(invocation, readPieces(0), control, caller);
+    process.stdout.write(
+      json ? `${JSON.stringify(explanation, null, 2)}\n` : sendmail.printExplanation(explanation),
+    );
+  } catch (error) {
+    if (!(error instanceof Rejected)) throw error;
+    process.stderr.write(`picorelay: sendmail would refuse this: ${error.message}\n`);
+    process.exitCode = error.status;
+  }
+}
+
+function loginName(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    // A user id without a name, as in containers.
+    return `uid${process.getuid?.() ?? 0}`;
+  }
 }
 
 function openSpool(): Spool {

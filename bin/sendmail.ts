@@ -11,7 +11,7 @@ import { originTime } from '../src/mail/envelope.ts';
 import { HeaderTooLong } from '../src/mail/header.ts';
 import { handOff } from '../src/runner/handoff.ts';
 import { type Delivery, parseInvocation, type SmtpService } from '../src/sendmail/arguments.ts';
-import { type Caller, Rejected, submit } from '../src/sendmail/submit.ts';
+import { type Caller, Rejected, submit, troublesOf } from '../src/sendmail/submit.ts';
 import { becomeOwner } from '../src/spool/become.ts';
 import { readPieces } from '../src/spool/input.ts';
 import { Spool } from '../src/spool/spool.ts';
@@ -51,13 +51,25 @@ async function main(): Promise<number> {
         return statusOf(error);
       }
     }
+    case 'verify': {
+      const { verify } = await import('../src/sendmail/verify.ts');
+      const { hostName } = whoCalls()();
+      const { output, problem, status } = verify(
+        invocation,
+        openControl(controlFolder()),
+        hostName,
+      );
+      fs.writeSync(1, output);
+      for (const line of problem) say(line);
+      return status;
+    }
     case 'deliver':
       return deliver(invocation);
     case 'smtp':
       return serve(invocation);
     default:
       say(
-        `-b and -q modes other than -bm, -bs, -bp and -bi are not there yet: use "picorelay run"`,
+        `-b and -q modes other than -bm, -bs, -bp, -bv and -bi are not there yet: use "picorelay run"`,
       );
       return EX.usage;
   }
@@ -78,7 +90,7 @@ function deliver(delivery: Delivery): number {
       },
       whoCalls()(),
     );
-    for (const warning of submitted.warnings) say(warning);
+    for (const warning of [...submitted.warnings, ...troublesOf(submitted.notes)]) say(warning);
     bases = submitted.bases;
   } catch (error) {
     say(`${error instanceof Error ? error.message : String(error)}; nothing was queued`);

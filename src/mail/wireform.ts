@@ -29,6 +29,8 @@ const SHORT = 16;
  */
 export class WireForm {
   #eightBit = false;
+  #nul = false;
+  #bareReturn = false;
   #longest = 0;
   #column = 0;
   /** Carriage returns held back until the octet behind them is known. */
@@ -39,6 +41,14 @@ export class WireForm {
   /** Whether an octet above 127 has gone through. */
   get eightBit(): boolean {
     return this.#eightBit;
+  }
+
+  /** What was mended, each kind once, as phrases. */
+  get repairs(): readonly string[] {
+    return [
+      ...(this.#nul ? ['NUL octets dropped'] : []),
+      ...(this.#bareReturn ? ['bare CR taken as a line end'] : []),
+    ];
   }
 
   /** The octets of the longest line so far, without its line end. */
@@ -94,6 +104,7 @@ export class WireForm {
         this.#writeLineEnd();
         at = lf + 1;
       } else if (stop === nul) {
+        this.#nul = true;
         for (at = nul + 1; input[at] === NUL; ) at += 1;
       } else {
         at = this.#endReturns(input, stop);
@@ -119,13 +130,20 @@ export class WireForm {
     for (; at < input.length; at += 1) {
       const octet = input[at];
       if (octet === CR) {
-        if (this.#returns === LONGEST_CR_RUN) this.#writeLineEnd();
-        else this.#returns += 1;
+        if (this.#returns === LONGEST_CR_RUN) {
+          this.#bareReturn = true;
+          this.#writeLineEnd();
+        } else {
+          this.#returns += 1;
+        }
       } else if (octet === LF) {
+        if (this.#returns > 1) this.#bareReturn = true;
         this.#returns = 0;
         this.#writeLineEnd();
         return at + 1;
-      } else if (octet !== NUL) {
+      } else if (octet === NUL) {
+        this.#nul = true;
+      } else {
         this.#flushReturns();
         return at;
       }
@@ -134,6 +152,7 @@ export class WireForm {
   }
 
   #flushReturns(): void {
+    if (this.#returns > 0) this.#bareReturn = true;
     for (; this.#returns > 0; this.#returns -= 1) this.#writeLineEnd();
   }
 

@@ -38,12 +38,18 @@ export interface SmtpService extends Pick<Delivery, 'immediate' | 'verbose'> {
   readonly fullName: string | undefined;
 }
 
+/** -bv: says what would become of these addresses. */
+export interface Verification extends Pick<Delivery, 'recipients' | 'problems'> {
+  readonly mode: 'verify';
+}
+
 export type Invocation =
   | Delivery
   | SmtpService
   /** newaliases, hoststat, purgestat: nothing to do, exit 0. */
   | { readonly mode: 'nothing'; readonly word: string }
-  | { readonly mode: 'list' | 'verify' | 'run' }
+  | Verification
+  | { readonly mode: 'list' | 'run' }
   | { readonly mode: 'refuse'; readonly problem: string };
 
 interface State {
@@ -246,6 +252,7 @@ export function parseInvocation(program: string, argv: readonly string[]): Invoc
     const { sender, fullName, immediate, verbose } = state;
     return { mode, sender, fullName, immediate, verbose };
   }
+  if (mode === 'verify') return { mode, ...readOperands(operands) };
   if (mode !== 'deliver') return { mode };
   return { ...state, ...readOperands(operands), mode };
 }

@@ -32,7 +32,7 @@ export interface Queued {
 }
 
 export interface Submitted extends Queued {
-  /** What the caller should know although the message was taken, one line each. */
+  /** What the caller should know beside the notes although the message was taken, one line each. */
   readonly warnings: readonly string[];
 }
 
@@ -101,7 +101,7 @@ export function submit(
     names,
     caller,
   );
-  return { bases, notes, warnings: [...warnings, ...troublesOf(notes)] };
+  return { bases, notes, warnings };
 }
 
 /** What of the notes the caller should hear of. */

@@ -1,0 +1,153 @@
+/**
+ * What sendmail would do with a message, and why: `picorelay explain`. The message takes the same way
+ * as in a submission, only that it ends in memory instead of the spool: nothing is written, sent or
+ * connected to. Hostile input: the message and the arguments; everything is shown escaped.
+ */
+import { type Control, ControlError } from '../control/control.ts';
+import { formatRelay } from '../control/relay-url.ts';
+import type { Envelope, Origin } from '../mail/envelope.ts';
+import { formatNote, type Note } from '../mail/note.ts';
+import { repairOf } from '../mail/repair.ts';
+import { escapeText } from '../mail/text.ts';
+import { WireForm } from '../mail/wireform.ts';
+import { formatBase } from '../spool/name.ts';
+import type { Delivery } from './arguments.ts';
+import { type Caller, type Intake, submit } from './submit.ts';
+
+/** What `picorelay explain --json` prints. */
+export interface Explanation {
+  readonly envelope: Envelope;
+  /** Base names of the entries, but for the time and the process. */
+  readonly entries: readonly string[];
+  /** The relays in the order in which they are tried, or what keeps the mail waiting. */
+  readonly route: readonly { readonly relay: string }[] | { readonly problem: string };
+  readonly notes: readonly Note[];
+  readonly warnings: readonly string[];
+  /** The lines of the header as it goes out. */
+  readonly header: readonly string[];
+  /** Octets of the message as it goes out. */
+  readonly size: number;
+  readonly body: '7BIT' | '8BITMIME';
+}
+
+/**
+ * @param input the message as the caller writes it
+ * @throws Rejected and HeaderTooLong, as sendmail would refuse the message
+ */
+export function explain(
+  delivery: Delivery,
+  input: Iterable<Uint8Array>,
+  control: Control,
+  caller: Caller,
+): Explanation {
+  const memory = new Memory();
+  const { bases, notes, warnings } = submit(delivery, input, control, () => memory, caller);
+  const taken = memory.taken();
+  return {
+    envelope: taken.envelope,
+    entries: bases,
+    route: routeOf(control),
+    notes: [...notes, ...taken.repairs.map((text): Note => ({ kind: 'repaired', text }))],
+    warnings,
+    header: headerOf(taken.pieces),
+    size: taken.pieces.reduce((sum, piece) => sum + piece.length, 0),
+    body: taken.eightBit ? '8BITMIME' : '7BIT',
+  };
+}
+
+interface Taken {
+  readonly envelope: Envelope;
+  readonly pieces: readonly Uint8Array[];
+  readonly eightBit: boolean;
+  readonly repairs: readonly string[];
+}
+
+/** Takes one message as the spool does, and keeps it. */
+class Memory implements Intake {
+  #taken: Taken | undefined;
+
+  submit(envelope: Envelope, origin: Origin, pieces: Iterable<Uint8Array>): readonly string[] {
+    const first = inWireForm(pieces);
+    const repair = repairOf(first.form, () => first.pieces);
+    const last = repair === undefined ? first : inWireForm(repair.pieces());
+    this.#taken = {
+      envelope,
+      pieces: last.pieces,
+      eightBit: last.form.eightBit,
+      repairs: [...first.form.repairs, ...(repair?.repairs ?? [])],
+    };
+    const { time, pid } = origin;
+    return envelope.recipients.map(({ address }) =>
+      formatBase({ time, pid, sender: envelope.sender, recipient: address }),
+    );
+  }
+
+  taken(): Taken {
+    if (this.#taken === undefined) throw new Error('nothing was submitted');
+    return this.#taken;
+  }
+}
+
+function inWireForm(input: Iterable<Uint8Array>): { form: WireForm; pieces: Buffer[] } {
+  const form = new WireForm();
+  const pieces: Buffer[] = [];
+  for (const piece of input) pieces.push(Buffer.from(form.transform(piece)));
+  pieces.push(Buffer.from(form.end()));
+  return { form, pieces };
+}
+
+function routeOf(control: Control): Explanation['route'] {
+  try {
+    const relays = control.get('relay');
+    if (relays.length === 0) return { problem: 'no relay is named: the mail waits' };
+    return relays.map((relay) => ({ relay: formatRelay(relay) }));
+  } catch (error) {
+    if (!(error instanceof ControlError)) throw error;
+    return { problem: `the mail waits: ${error.message}` };
+  }
+}
+
+/** The header, which ends at the first empty line; completion puts one behind every header. */
+function headerOf(pieces: readonly Uint8Array[]): readonly string[] {
+  const text = Buffer.concat(pieces);
+  const end = text.indexOf('\r\n\r\n');
+  return text.toString('utf8', 0, end < 0 ? text.length : end).split('\r\n');
+}
+
+/** For people. */
+export function printExplanation(explanation: Explanation): string {
+  const { envelope, entries, route, notes, warnings, header, size, body } = explanation;
+  const parameters = [
+    ...(envelope.ret === undefined ? [] : [`    RET=${envelope.ret}`]),
+    ...(envelope.envid === undefined ? [] : [`    ENVID=${envelope.envid}`]),
+  ];
+  const recipients = envelope.recipients.map(({ address, notify, orcpt }) => {
+    const more = [
+      ...(notify === undefined ? [] : [` NOTIFY=${notify}`]),
+      ...(orcpt === undefined ? [] : [` ORCPT=${orcpt}`]),
+    ];
+    return `    to: <${address}>${more.join('')}`;
+  });
+  const lines = [
+    'Envelope',
+    `    from: <${envelope.sender}>`,
+    ...recipients,
+    ...parameters,
+    '',
+    'Entries in the queue',
+    ...entries.map((entry) => `    ${entry}`),
+    '',
+    'Route',
+    ...('problem' in route
+      ? [`    ${route.problem}`]
+      : route.map(({ relay }, index) => `    ${index === 0 ? '' : 'else '}${relay}`)),
+    '',
+    'What is done, and why',
+    ...(notes.length === 0 ? ['    nothing'] : notes.map((note) => `    ${formatNote(note)}`)),
+    ...warnings.map((warning) => `    warning: ${warning}`),
+    '',
+    `Header, of ${size} octets in all, ${body}`,
+    ...header.map((line) => `    ${line}`),
+  ];
+  return lines.map((line) => `${escapeText(line)}\n`).join('');
+}
