@@ -5,6 +5,7 @@
  */
 import fs from 'node:fs';
 import { openControl } from '../src/control/control.ts';
+import { minutesEast } from '../src/control/host.ts';
 import { openRewriter } from '../src/control/rewriting.ts';
 import { hostName, offerAtOnce } from '../src/inject/place.ts';
 import {
@@ -75,7 +76,7 @@ async function main(): Promise<number> {
   } else if (program !== undefined) {
     await runQueueProgram(program, text(), plan.sender, plan.recipients);
   } else {
-    const date = formatDate(time, -time.getTimezoneOffset());
+    const date = formatDate(time, minutesEast(time, process.env['TZ']));
     const received = formatField('Received', receivedField({ ...origin, host }, date));
     const isLocalName = (address: string) => plan.localNames.has(address);
     const envelope = {

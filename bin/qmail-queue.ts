@@ -4,6 +4,7 @@
  * descriptor 6 (notqmail 1.09's exit 82 is not used: the codes say it all).
  */
 import { openControl } from '../src/control/control.ts';
+import { minutesEast } from '../src/control/host.ts';
 import { openRewriter } from '../src/control/rewriting.ts';
 import { hostName, offerAtOnce } from '../src/inject/place.ts';
 import { EXIT, queueMessage } from '../src/inject/qmail-queue.ts';
@@ -39,7 +40,7 @@ function main(): number {
       defaultHost: host,
       defaultDomain: undefined,
     });
-    const zone = -new Date().getTimezoneOffset();
+    const zone = minutesEast(new Date(), process.env['TZ']);
     bases = queueMessage(readPieces(0), readPieces(1), spool, origin, host, zone, rewriter);
   } catch (error) {
     return exitOf(error);

@@ -7,6 +7,7 @@
 import fs from 'node:fs';
 import { basename } from 'node:path';
 import { type Control, ControlError, openControl } from '../src/control/control.ts';
+import { loginName, minutesEast } from '../src/control/host.ts';
 import { originTime } from '../src/mail/envelope.ts';
 import { HeaderTooLong } from '../src/mail/header.ts';
 import { handOff } from '../src/runner/handoff.ts';
@@ -123,7 +124,7 @@ function openSpool(folder: string): Spool {
 /** Who calls is asked before this process becomes the spool's owner; the time is that of each call. */
 function whoCalls(): () => Caller {
   const uid = process.getuid?.() ?? 0;
-  const login = loginName();
+  const login = loginName(uid);
   return () => ({
     login,
     origin: {
@@ -132,7 +133,7 @@ function whoCalls(): () => Caller {
       time: originTime(Date.now(), process.hrtime()),
       program: 'sendmail',
     },
-    zoneMinutes: -new Date().getTimezoneOffset(),
+    zoneMinutes: minutesEast(new Date(), process.env['TZ']),
     hostName: () => process.getBuiltinModule('node:os').hostname(),
   });
 }
@@ -194,15 +195,6 @@ function runnerEnvironment(): Record<string, string> {
     if (value !== undefined) environment[name] = value;
   }
   return environment;
-}
-
-function loginName(): string {
-  try {
-    return process.getBuiltinModule('node:os').userInfo().username;
-  } catch {
-    // A user id without a name, as in containers.
-    return `uid${process.getuid?.() ?? 0}`;
-  }
 }
 
 function say(text: string): void {

@@ -3,6 +3,7 @@
  * descriptor 0 and the envelope on its descriptor 1, and its exit code says what became of them. It is
  * the caller's program, so it runs with the caller's rights or not at all.
  */
+import fs from 'node:fs';
 import type { Writable } from 'node:stream';
 import { EXIT, InjectError } from './qmail-inject.ts';
 
@@ -50,8 +51,15 @@ export async function runQueueProgram(
 ): Promise<void> {
   const envelope = `F${sender}\0${recipients.map((recipient) => `T${recipient}\0`).join('')}\0`;
   const { spawn } = process.getBuiltinModule('node:child_process');
-  const child = spawn(program, [], {
-    stdio: ['pipe', 'pipe', 'inherit', 'ignore', 'ignore', 'ignore', 'pipe'],
+  const bun = process.versions['bun'] !== undefined;
+  // What a child reads on descriptor 1 bun cannot write: there it is 3 until the program begins.
+  // The shell would say in its own words what it cannot run.
+  if (bun && !isProgram(program)) throw temporary(`${program} cannot be run`);
+  const [file, args] = bun ? ['/bin/sh', ['-c', 'exec "$0" 1<&3 3<&-', program]] : [program, []];
+  const child = spawn(file, args, {
+    stdio: bun
+      ? ['pipe', 'ignore', 'inherit', 'pipe', 'ignore', 'ignore', 'pipe']
+      : ['pipe', 'pipe', 'inherit', 'ignore', 'ignore', 'ignore', 'pipe'],
   });
   const gone = new Promise<number | null>((resolve, reject) => {
     child.once('error', (error) => {
@@ -60,7 +68,8 @@ export async function runQueueProgram(
     child.once('exit', resolve);
   });
   // Descriptor 1 is the child's to read: node makes a socket of it, which takes both directions.
-  const [input, output, , , , , report] = child.stdio as unknown as readonly Writable[];
+  const [input, one, , three, , , report] = child.stdio as unknown as readonly Writable[];
+  const output = bun ? three : one;
   let text = '';
   report?.on('data', (chunk: Buffer) => {
     if (text.length < LONGEST_REPORT) text += chunk.toString('latin1');
@@ -85,6 +94,16 @@ export async function runQueueProgram(
     throw error;
   } finally {
     for (const stream of [input, output, report]) stream?.destroy();
+  }
+}
+
+function isProgram(path: string): boolean {
+  try {
+    fs.accessSync(path, fs.constants.X_OK);
+    return fs.statSync(path).isFile();
+  } catch {
+    // Not there, or not for this user.
+    return false;
   }
 }
 

@@ -77,14 +77,12 @@ export async function listenForWake(folder: string): Promise<WakeListener | unde
     fs.closeSync(fd);
     return undefined;
   }
-  const fifo = new Socket({ fd, readable: true, writable: false });
   let woken = false;
   let notify: (() => void) | undefined;
-  fifo.on('data', () => {
-    woken = true;
+  const close = (bun === undefined ? readBySocket : readByBun)(fd, (heard) => {
+    woken ||= heard;
     notify?.();
   });
-  fifo.on('error', () => notify?.());
   return {
     wait: async (milliseconds, stop) => {
       if (!woken && milliseconds > 0 && !stop.aborted) {
@@ -103,14 +101,50 @@ export async function listenForWake(folder: string): Promise<WakeListener | unde
       woken = false;
       return was;
     },
-    close: async () => {
+    close,
+  };
+
+  function readBySocket(descriptor: number, then: (heard: boolean) => void): () => Promise<void> {
+    const fifo = new Socket({ fd: descriptor, readable: true, writable: false });
+    fifo.on('data', () => then(true));
+    fifo.on('error', () => then(false));
+    return async () => {
       // After an error it has closed itself.
       if (fifo.closed) return;
       await new Promise<void>((resolve) => {
         fifo.once('close', () => resolve());
         fifo.destroy();
       });
-    },
+    };
+  }
+}
+
+/** What of bun is used here, whose sockets take no descriptor. */
+interface Bun {
+  file(descriptor: number): { stream(): ReadableStream<Uint8Array> };
+}
+
+const bun = (globalThis as { readonly Bun?: Bun }).Bun;
+
+function readByBun(descriptor: number, then: (heard: boolean) => void): () => Promise<void> {
+  const reader = bun?.file(descriptor).stream().getReader();
+  const read = (): void => {
+    reader?.read().then(
+      ({ done }) => {
+        if (done) return;
+        then(true);
+        read();
+      },
+      () => then(false),
+    );
+  };
+  read();
+  let closed = false;
+  return async () => {
+    if (closed) return;
+    closed = true;
+    await reader?.cancel();
+    fs.closeSync(descriptor);
   };
 }
 

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { Log } from '../../src/log/log.ts';
 import { openSink } from '../../src/log/sink.ts';
 import { run } from '../support/process.ts';
 import { startRelay } from '../support/relay.ts';
-import { siteFor } from '../support/site.ts';
+import { programPath, siteFor } from '../support/site.ts';
 
 test('Lines of a file carry the time, in JSON as its first key', () => {
   const written: string[] = [];
@@ -53,7 +53,7 @@ test('syslog is one logger for a run, which gets every line', async (t) => {
   chmodSync(join(bin, 'logger'), 0o755);
   await site.run('sendmail', ['a@x.test', 'b@x.test'], 'Subject: s\n\nb\n');
   const env = { ...site.env, PATH: `${bin}:/usr/bin:/bin` };
-  const ran = await run([resolve('bin/picorelay-cron')], { env });
+  const ran = await run([programPath('picorelay-cron')], { env });
   assert.deepEqual(ran, { status: 0, stdout: '', stderr: '' });
   const [call, ...lines] = readFileSync(said, 'utf8').trimEnd().split('\n');
   assert.equal(call, '-t picorelay -p mail.info');
@@ -71,7 +71,7 @@ test('Without a logger the events go to standard error, and the mail goes out', 
   site.relays(relay.port);
   site.control('log', undefined);
   await site.run('sendmail', ['a@x.test'], 'Subject: s\n\nb\n');
-  const ran = await run([resolve('bin/picorelay-cron')], {
+  const ran = await run([programPath('picorelay-cron')], {
     env: { ...site.env, PATH: join(site.folder, 'nowhere') },
   });
   assert.equal(ran.status, 0);

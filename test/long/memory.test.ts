@@ -3,10 +3,10 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { startRelay } from '../support/relay.ts';
-import { type Site, siteFor } from '../support/site.ts';
+import { programPath, type Site, siteFor } from '../support/site.ts';
 
 const MEGABYTES = 100;
 const LIMIT_KB = 120 * 1024;
@@ -31,7 +31,7 @@ async function peakOf(
   stdin: number | 'ignore',
   stdout: number | 'ignore',
 ): Promise<{ status: number | null; peak: number }> {
-  const child = spawn(resolve('bin', program), [...args], {
+  const child = spawn(programPath(program), [...args], {
     env: site.env,
     stdio: [stdin, stdout, 'inherit'],
   });

@@ -3,11 +3,10 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
-import { resolve } from 'node:path';
 import { test } from 'node:test';
 import { freePort, waitFor } from '../support/process.ts';
 import { startRelay } from '../support/relay.ts';
-import { type Site, siteFor } from '../support/site.ts';
+import { programPath, type Site, siteFor } from '../support/site.ts';
 
 const LETTER = 'Subject: s\n\nb\n';
 const QUIET = { status: 0, stdout: '', stderr: '' };
@@ -67,7 +66,7 @@ test('The runner holds no other descriptor of the caller open either', async (t)
   });
   site.relays(relay.port);
   site.control('immediate', 'background');
-  const child = spawn(resolve('bin/sendmail'), ['a@x.test'], {
+  const child = spawn(programPath('sendmail'), ['a@x.test'], {
     env: site.env,
     stdio: ['pipe', 'pipe', 'pipe', 'pipe', 'pipe'],
   });

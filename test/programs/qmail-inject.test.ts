@@ -1,11 +1,11 @@
 // qmail-inject from its standard input to the spool, to the relay, and to other queue programs.
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { type Finished, run } from '../support/process.ts';
 import { startRelay } from '../support/relay.ts';
-import { type Site, siteFor } from '../support/site.ts';
+import { programPath, type Site, siteFor } from '../support/site.ts';
 
 const LETTER = 'To: ann, "b c"@b.test\nBcc: eve@secret.test\nSubject: tea\n\nat four\n.\n';
 
@@ -16,7 +16,7 @@ function inject(
   input: string | Buffer,
   env: Readonly<Record<string, string>> = {},
 ): Promise<Finished> {
-  return run([resolve('bin/qmail-inject'), ...args], {
+  return run([programPath('qmail-inject'), ...args], {
     input,
     env: { ...site.env, QMAILUSER: 'joe', ...env },
     limit: 30_000,
@@ -121,7 +121,7 @@ test('Our own qmail-queue takes what qmail-inject hands it', async (t) => {
   const relay = await startRelay(t);
   site.relays(relay.port);
   const sent = await inject(site, ['-f', 's r'], LETTER, {
-    QMAILQUEUE: resolve('bin/qmail-queue'),
+    QMAILQUEUE: programPath('qmail-queue'),
   });
   assert.deepEqual(sent, { status: 0, stdout: '', stderr: '' });
   await site.run('picorelay-cron');

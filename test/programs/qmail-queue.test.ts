@@ -3,11 +3,11 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { run, waitFor } from '../support/process.ts';
 import { startRelay } from '../support/relay.ts';
-import { type Site, siteFor } from '../support/site.ts';
+import { programPath, type Site, siteFor } from '../support/site.ts';
 
 const MESSAGE = 'From: jo@x.test\nSubject: tea\n\nat four\n';
 
@@ -38,7 +38,7 @@ async function queue(
       'sh',
       '-c',
       'exec "$0" 0<"$1" 1<>"$2"',
-      resolve('bin/qmail-queue'),
+      programPath('qmail-queue'),
       open('message', message),
       envelopePath,
     ],
@@ -73,7 +73,7 @@ test('A message for three is queued as one file with a Received field and arrive
 
 test('Pipes with the envelope held back until the message is read, as qmail-inject writes them', async (t) => {
   const site = siteFor(t);
-  const child = spawn(resolve('bin/qmail-queue'), [], {
+  const child = spawn(programPath('qmail-queue'), [], {
     env: site.env,
     stdio: ['pipe', 'pipe', 'pipe'],
   });
@@ -145,7 +145,7 @@ test('A folder on descriptor 0 or 1 is a read error', async (t) => {
     [folder, file, 'pipe'],
     [file, folder, 'pipe'],
   ] as const) {
-    const child = spawn(resolve('bin/qmail-queue'), [], { env: site.env, stdio: [...stdio] });
+    const child = spawn(programPath('qmail-queue'), [], { env: site.env, stdio: [...stdio] });
     const [status] = (await once(child, 'exit')) as [number | null];
     assert.equal(status, 54);
   }
@@ -156,7 +156,7 @@ test('Five megabytes go through a scratch file, of which nothing is left', async
   const site = siteFor(t);
   const relay = await startRelay(t);
   site.relays(relay.port);
-  const child = spawn(resolve('bin/qmail-queue'), [], {
+  const child = spawn(programPath('qmail-queue'), [], {
     env: site.env,
     stdio: ['pipe', 'pipe', 'inherit'],
   });

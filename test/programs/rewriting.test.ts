@@ -1,11 +1,11 @@
 // Aliases, adminaddr, masquerade and sendermap through each of the programs that take mail in.
 import assert from 'node:assert/strict';
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { run } from '../support/process.ts';
 import { startRelay } from '../support/relay.ts';
-import { type Site, siteFor } from '../support/site.ts';
+import { programPath, type Site, siteFor } from '../support/site.ts';
 
 const ALIASES = [
   '# /etc/aliases',
@@ -54,7 +54,7 @@ const DOORS: Readonly<Record<string, Door>> = {
     const envelope = join(site.folder, 'envelope');
     writeFileSync(message, MESSAGE);
     writeFileSync(envelope, `Froot\0${recipients.map((each) => `T${each}\0`).join('')}\0`);
-    const command = ['sh', '-c', 'exec "$0" <"$1" 1<"$2"', resolve('bin/qmail-queue')];
+    const command = ['sh', '-c', 'exec "$0" <"$1" 1<"$2"', programPath('qmail-queue')];
     const done = await run([...command, message, envelope], { env: site.env });
     assert.equal(done.status, 0, done.stderr);
     return done.stderr;
@@ -198,7 +198,7 @@ test('An mbox line before a raw message does not break its header', async (t) =>
   const envelope = join(site.folder, 'envelope');
   writeFileSync(message, `From root Sat Nov 21 00:00:00 2026\r\n${MESSAGE}From here\n`);
   writeFileSync(envelope, 'Froot@x.test\0Teve@x.test\0\0');
-  const command = ['sh', '-c', 'exec "$0" <"$1" 1<"$2"', resolve('bin/qmail-queue')];
+  const command = ['sh', '-c', 'exec "$0" <"$1" 1<"$2"', programPath('qmail-queue')];
   const done = await run([...command, message, envelope], { env: site.env });
   assert.equal(done.status, 0);
   await site.run('picorelay-cron');

@@ -4,13 +4,13 @@ import assert from 'node:assert/strict';
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { skipWithoutProgram } from '../interop/require.ts';
 import { answers, readDialogue } from '../support/dialogue.ts';
 import { run, waitFor } from '../support/process.ts';
 import { EXTENSIONS, startRelay } from '../support/relay.ts';
-import { type Site, siteFor } from '../support/site.ts';
+import { programPath, type Site, siteFor } from '../support/site.ts';
 
 const START = 'MAIL FROM:<a@site.test>\r\nRCPT TO:<b@relayed.test>\r\nDATA\r\n';
 
@@ -59,7 +59,10 @@ test('a relay is told of SMTPUTF8 where the client asked for it, though no addre
   const asked = START.replace('\r\n', ' BODY=8BITMIME SMTPUTF8\r\n') + message;
   await site.run('sendmail', ['-bs'], `${asked}${START}${message}QUIT\r\n`);
   await site.run('picorelay-cron');
-  const parameters = relay.received.map((each) => each.parameters).toSorted();
+  // The sizes differ by the digits of a microsecond.
+  const parameters = relay.received
+    .map((each) => each.parameters.replace(/SIZE=\d+ /, ''))
+    .toSorted();
   assert.equal(parameters.length, 2);
   assert.match(parameters[0] ?? '', /\bBODY=8BITMIME$/);
   assert.match(parameters[1] ?? '', /\bBODY=8BITMIME SMTPUTF8$/);
@@ -144,7 +147,7 @@ for (const options of [['--pipeline'], []]) {
     skip: skipWithoutProgram('swaks'),
   }, async (t) => {
     const site = hostSite(t);
-    const command = `env PICORELAY_CONTROL=${site.env['PICORELAY_CONTROL']} ${resolve('bin/sendmail')} -bs`;
+    const command = `env PICORELAY_CONTROL=${site.env['PICORELAY_CONTROL']} ${programPath('sendmail')} -bs`;
     const finished = await run([
       ...['swaks', '--pipe', command, ...options, '--from', 'a@site.test'],
       ...['--to', 'b@relayed.test,c@relayed.test', '--body', 'first\n.a dot\nlast'],
@@ -166,7 +169,7 @@ interface Client {
 }
 
 function start(site: Site, args: readonly string[]): Client {
-  const child = spawn(resolve('bin/sendmail'), args, {
+  const child = spawn(programPath('sendmail'), args, {
     env: site.env,
   });
   const closed = once(child, 'close');

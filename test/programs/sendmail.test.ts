@@ -3,11 +3,11 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, readFileSync, statSync, symlinkSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { type Finished, run, waitFor } from '../support/process.ts';
 import { startRelay } from '../support/relay.ts';
-import { type Site, siteFor } from '../support/site.ts';
+import { programPath, type Site, siteFor } from '../support/site.ts';
 
 const LETTER = 'Subject: s\n\nb\n';
 const QUIET: Finished = { status: 0, stdout: '', stderr: '' };
@@ -41,7 +41,7 @@ test('Each program works through a link from another folder, with nothing of an 
     picorelay: 'picorelay',
   };
   for (const [name, target] of Object.entries(links)) {
-    symlinkSync(resolve('bin', target), join(sbin, name));
+    symlinkSync(programPath(target), join(sbin, name));
   }
   const go = (name: string, args: string[] = [], input = ''): Promise<Finished> =>
     run([join(sbin, name), ...args], { cwd: '/', env: site.env, input });
@@ -278,7 +278,7 @@ test('An empty message goes out with the header that it needs', async (t) => {
 
 test('A closed standard input is an empty message', async (t) => {
   const site = siteFor(t);
-  const done = await run(['sh', '-c', 'exec "$0" a@x.test <&-', resolve('bin/sendmail')], {
+  const done = await run(['sh', '-c', 'exec "$0" a@x.test <&-', programPath('sendmail')], {
     env: site.env,
   });
   assert.deepEqual(done, QUIET);
@@ -288,7 +288,7 @@ test('A closed standard input is an empty message', async (t) => {
 test('Closed outputs do not lose the mail', async (t) => {
   const site = siteFor(t);
   const done = await run(
-    ['sh', '-c', 'exec "$0" a@x.test b@@x >&- 2>&-', resolve('bin/sendmail')],
+    ['sh', '-c', 'exec "$0" a@x.test b@@x >&- 2>&-', programPath('sendmail')],
     {
       env: site.env,
       input: LETTER,
@@ -337,7 +337,7 @@ ${writer}`,
       env: {
         ...site.env,
         PATH: process.env['PATH'] ?? site.env['PATH'],
-        SENDMAIL: resolve('bin/sendmail'),
+        SENDMAIL: programPath('sendmail'),
       },
       stdio: ['ignore', 'ignore', 'inherit'],
     },
@@ -349,7 +349,7 @@ ${writer}`,
 
 test('A submission that ends with its caller’s death leaves nothing in the queue', async (t) => {
   const site = siteFor(t);
-  const child = spawn(resolve('bin/sendmail'), ['-i', 'a@x.test', 'b@x.test'], {
+  const child = spawn(programPath('sendmail'), ['-i', 'a@x.test', 'b@x.test'], {
     env: site.env,
     stdio: ['pipe', 'ignore', 'ignore'],
   });
@@ -367,7 +367,7 @@ test('The spool is closed to others whatever the caller’s umask is', async (t)
   for (const umask of ['000', '777', '077']) {
     const site = siteFor(t);
     const done = await run(
-      ['sh', '-c', `umask ${umask}; exec "$0" a@x.test`, resolve('bin/sendmail')],
+      ['sh', '-c', `umask ${umask}; exec "$0" a@x.test`, programPath('sendmail')],
       {
         env: site.env,
         input: LETTER,

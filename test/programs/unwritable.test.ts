@@ -14,7 +14,7 @@ import {
 import { join, resolve } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { type Finished, must, run } from '../support/process.ts';
-import { type Site, siteFor } from '../support/site.ts';
+import { programPath, type Site, siteFor } from '../support/site.ts';
 
 const LETTER = 'Subject: s\n\nb\n';
 const NOBODY = 65534;
@@ -91,7 +91,7 @@ test('A spool folder that is a file refuses with a temporary status', async (t) 
   const refused = await site.run('sendmail', ['a@x.test'], LETTER);
   assert.equal(refused.status, 75, refused.stderr);
   assert.match(refused.stderr, /^sendmail: [^\n]*; nothing was queued\n$/);
-  const queue = await run(queueCommand(resolve('bin/qmail-queue'), site.folder), { env: site.env });
+  const queue = await run(queueCommand(programPath('qmail-queue'), site.folder), { env: site.env });
   assert.equal(queue.status, 62);
   assert.equal(queue.stdout + queue.stderr, '');
 });
@@ -105,7 +105,7 @@ test('A malformed control/spooldir refuses with 78, qmail-queue with 55', async 
     refused.stderr,
     /^sendmail: [^\n]*control\/spooldir line 1: found "not\/absolute"[^\n]*\n$/,
   );
-  const queue = await run(queueCommand(resolve('bin/qmail-queue'), site.folder), { env: site.env });
+  const queue = await run(queueCommand(programPath('qmail-queue'), site.folder), { env: site.env });
   assert.equal(queue.status, 55);
   assert.equal(queue.stdout + queue.stderr, '');
 });
@@ -136,7 +136,7 @@ async function fillDisk(site: Site): Promise<void> {
     assert.match(refused.stderr, /^sendmail: ENOSPC[^\n]*; nothing was queued\n$/);
     assert.deepEqual([site.queued(), site.names('incoming'), site.names('tmp')], [[], [], []]);
   }
-  const command = queueCommand(resolve('bin/qmail-queue'), site.folder, large);
+  const command = queueCommand(programPath('qmail-queue'), site.folder, large);
   const queue = await run(command, { env: site.env });
   assert.equal(queue.status, 53);
   assert.deepEqual([site.queued(), site.names('incoming'), site.names('tmp')], [[], [], []]);

@@ -3,11 +3,10 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { resolve } from 'node:path';
 import type { TestContext } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { EXTENSIONS, startRelay } from './relay.ts';
-import { type Site, siteFor } from './site.ts';
+import { programPath, type Site, siteFor } from './site.ts';
 
 /** A generator of numbers from 0 to 1 (mulberry32). */
 export function randomFrom(seed: number): () => number {
@@ -27,7 +26,7 @@ function launch(
   args: readonly string[],
   input: string,
 ): { child: ChildProcess; ended: Promise<number | null> } {
-  const child = spawn(resolve('bin', program), [...args], {
+  const child = spawn(programPath(program), [...args], {
     env: site.env,
     stdio: ['pipe', 'ignore', 'ignore'],
   });

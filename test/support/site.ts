@@ -23,6 +23,11 @@ export type Program =
   | 'picorelay-cron'
   | 'picorelay';
 
+/** The path of a built program; PICORELAY_BIN names the folder of other builds. */
+export function programPath(program: string): string {
+  return resolve(process.env['PICORELAY_BIN'] ?? 'bin', program);
+}
+
 /** One installation, separate from this machine's. */
 export interface Site {
   /** Holds control/, spool/ and the log. */
@@ -77,7 +82,7 @@ export function makeSite(): Site {
     relays: (...ports) =>
       site.control('relay', ports.map((port) => `smtp://127.0.0.1:${port}`).join('\n')),
     run: (program, args = [], input = '', options = {}) =>
-      run([resolve('bin', program), ...args], {
+      run([programPath(program), ...args], {
         limit: 30_000,
         ...options,
         input,
