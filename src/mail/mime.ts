@@ -226,7 +226,7 @@ class PartHeader {
     const [type = 'text', subtype = ''] =
       content?.type ?? (this.#inDigest ? ['message', 'rfc822'] : []);
     const encoding = parseEncoding(this.#fields.get('content-transfer-encoding'));
-    const boundary = content?.parameters.get('boundary') ?? '';
+    const boundary = parameterOf(content, 'boundary') ?? '';
     const multipart =
       type === 'multipart' && boundary !== '' && boundary.length <= LONGEST_BOUNDARY;
     const message =
@@ -236,7 +236,7 @@ class PartHeader {
       root: this.#root,
       fields: this.#fields,
       type,
-      charset: content?.parameters.get('charset'),
+      charset: parameterOf(content, 'charset'),
       encoding,
       container,
       boundary: container && multipart ? boundary : undefined,
@@ -255,13 +255,46 @@ function parseEncoding(field: string | undefined): string {
   return value.toLowerCase();
 }
 
-/** Type, subtype and parameters, names in lower case; undefined when there is no type. */
-function parseContentType(field: string | undefined):
-  | {
-      readonly type: readonly [string, string];
-      readonly parameters: ReadonlyMap<string, string>;
-    }
-  | undefined {
+interface ContentType {
+  readonly type: readonly [string, string];
+  /** By their names in lower case, as they are written. */
+  readonly parameters: ReadonlyMap<string, string>;
+}
+
+/** The most pieces that a parameter is put together of. */
+const MOST_PIECES = 100;
+
+/** A parameter by its meaning: whole, or in the encoded form or the pieces of RFC 2231. */
+function parameterOf(content: ContentType | undefined, name: string): string | undefined {
+  const parameters = content?.parameters;
+  const whole = parameters?.get(name);
+  if (parameters === undefined || whole !== undefined) return whole;
+  const encoded = parameters.get(`${name}*`);
+  if (encoded !== undefined) return percentDecoded(withoutCharset(encoded));
+  const pieces: string[] = [];
+  for (let index = 0; index < MOST_PIECES; index += 1) {
+    const plain = parameters.get(`${name}*${index}`);
+    const piece = plain ?? parameters.get(`${name}*${index}*`);
+    if (piece === undefined) break;
+    const text = index === 0 && plain === undefined ? withoutCharset(piece) : piece;
+    pieces.push(plain === undefined ? percentDecoded(text) : text);
+  }
+  return pieces.length === 0 ? undefined : pieces.join('');
+}
+
+/** RFC 2231 section 4: character set and language stand before the text, each with an apostrophe. */
+function withoutCharset(value: string): string {
+  return value.replace(/^[^']*'[^']*'/, '');
+}
+
+function percentDecoded(text: string): string {
+  return text.replace(/%([\dA-F]{2})/gi, (_, digits: string) => {
+    return String.fromCharCode(Number.parseInt(digits, 16));
+  });
+}
+
+/** Undefined when there is no type. */
+function parseContentType(field: string | undefined): ContentType | undefined {
   const [start = '', ...rest] = splitParameters(field);
   const [, type, subtype] = /^([^\s/]+)\/([^\s/]+)/.exec(start.toLowerCase()) ?? [];
   if (type === undefined || subtype === undefined) return undefined;

@@ -49,8 +49,17 @@ def differences(sent, arrived, folds):
     for name in ('Date', 'From', 'Message-ID'):
         if len(now.get_all(name, [])) != 1:
             yield f'{len(now.get_all(name, []))} fields {name}'
-    if now.get_all('Bcc') is not None:
-        yield 'a Bcc field'
+    for name in ('MIME-Version', 'Content-Type', 'Content-Transfer-Encoding', 'To', 'Cc', 'Subject'):
+        most = max(1, len(was.get_all(name, [])))
+        if len(now.get_all(name, [])) > most:
+            yield f'{len(now.get_all(name, []))} fields {name}'
+    if len(now.get_all('Received', [])) != len(was.get_all('Received', [])) + 1:
+        yield 'no Received field of our own'
+    if now.get_all('To') is None and now.get_all('Cc') is None:
+        yield 'neither To nor Cc'
+    for name in ('Bcc', 'Return-Path', 'Content-Length'):
+        if now.get_all(name) is not None:
+            yield f'a {name} field'
     if max(map(len, arrived.split(b'\r\n'))) > LONGEST_LINE:
         yield 'a line that is too long'
     if fields(was) != fields(now):

@@ -190,6 +190,19 @@ const PLAIN: Readonly<Record<string, string>> = {
   'field-with-blanks-long': `${HEAD}X-Long: a${' '.repeat(3000)}b\nX-Longer: ${'a  '.repeat(800)}\n\ntext\n`,
   'references-long': `${HEAD}References: ${'<20261121.0123456789@host.example> '.repeat(120)}\n\ntext\n`,
   'field-folded-often': `${HEAD}X-Long:${'\n word'.repeat(800)}\n\n${LONG}\n`,
+  'boundary-continued': mixed(`\n${LONG}\n`, 'Content-Type: text/html\n\n<p>\n').replace(
+    ' boundary=frontier',
+    '\n boundary*0="fron"; boundary*1=tier',
+  ),
+  'boundary-continued-encoded': mixed(`\n${LONG}\n`).replace(
+    'boundary=frontier',
+    "boundary*0*=us-ascii'en'%66ron; boundary*1=tier",
+  ),
+  'boundary-encoded': mixed(`\n${LONG}\n`).replace(
+    'boundary=frontier',
+    "boundary*=us-ascii''%66rontier",
+  ),
+  'charset-encoded': `${HEAD}MIME-Version: 1.0\nContent-Type: text/plain; charset*=us-ascii''utf-8\nContent-Transfer-Encoding: 8bit\n\n${GREETING}\n`,
 };
 
 /** Long lines that nothing but a fold can mend. */
