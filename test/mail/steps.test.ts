@@ -1,0 +1,3 @@
+import { testSteps } from '../support/hostile-text.ts';
+
+testSteps(0.25);
