@@ -7,7 +7,7 @@
 import { basename } from 'node:path';
 import { parseArgs } from 'node:util';
 import { openControl } from '../src/control/control.ts';
-import { Courier } from '../src/runner/courier.ts';
+import { Dispatcher } from '../src/runner/dispatch.ts';
 import { type OpenRunner, openRunner, stopOnSignals } from '../src/runner/open.ts';
 import { parseName } from '../src/spool/name.ts';
 import type { Entry, Spool } from '../src/spool/spool.ts';
@@ -66,23 +66,27 @@ async function main(): Promise<number> {
     say(error instanceof Error ? error.message : String(error));
     return 75;
   }
-  const courier = new Courier(runner.spool, control, runner.log, runner.world);
+  const dispatcher = new Dispatcher(runner.spool, control, runner.log, runner.world);
   try {
     runner.spool.checkLayout();
     runner.spool.sweep(Date.now());
     const { entries, unknown } = lookUp(runner.spool, names);
-    const tally = await courier.deliver(entries, true, () => runner.world.stop.aborted);
+    const tally = await dispatcher.deliver(entries, {
+      mayExpire: true,
+      probe: true,
+      stop: () => runner.world.stop.aborted,
+    });
     for (const name of unknown)
       say(`${JSON.stringify(name)} is no entry of ${runner.spool.folder}/spool`);
-    if (courier.trouble !== undefined) say(`paused: ${courier.trouble}`);
+    if (dispatcher.trouble !== undefined) say(`paused: ${dispatcher.trouble}`);
     if (tally.refused > 0) return 69;
-    if (tally.deferred + tally.left > 0 || courier.trouble !== undefined) return 75;
+    if (tally.deferred + tally.left > 0 || dispatcher.trouble !== undefined) return 75;
     return unknown.length > 0 ? 66 : 0;
   } catch (error) {
     say(error instanceof Error ? error.message : String(error));
     return 75;
   } finally {
-    await courier.close();
+    await dispatcher.close();
     runner.spool.leave();
     await runner.close();
   }

@@ -2,7 +2,7 @@
 import { hostname, userInfo } from 'node:os';
 import yargs from 'yargs';
 import packageJson from '../package.json' with { type: 'json' };
-import { listQueue, printQueue, troubleOf } from '../src/admin/list.ts';
+import { listQueue, printQueue, troublesOf } from '../src/admin/list.ts';
 import { findEntries, printEntry } from '../src/admin/show.ts';
 import { openControl } from '../src/control/control.ts';
 import type { Door } from '../src/listen/door.ts';
@@ -151,7 +151,7 @@ function list(json: boolean): void {
     return;
   }
   const { entries, undelivered } = listQueue(spool);
-  const paused = troubleOf(spool) ?? null;
+  const paused = troublesOf(spool);
   process.stdout.write(`${JSON.stringify({ entries, undelivered, paused }, null, 2)}\n`);
 }
 

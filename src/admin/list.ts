@@ -1,5 +1,6 @@
 /** The queue for people: one line an entry, oldest first. */
 
+import { escapeText } from '../mail/text.ts';
 import { hasCode } from '../spool/disk.ts';
 import { parseBase, showPart } from '../spool/name.ts';
 import type { Entry, Spool } from '../spool/spool.ts';
@@ -21,8 +22,7 @@ export interface ListedEntry {
 export function printQueue(spool: Spool, now: number): string {
   const { entries, undelivered } = listQueue(spool);
   const lines = entries.map((entry) => printEntry(entry, now));
-  const trouble = troubleOf(spool);
-  if (trouble !== undefined) lines.push(trouble);
+  lines.push(...troublesOf(spool));
   if (undelivered > 0) {
     lines.push(`${count(undelivered, 'mail')} in Undelivered: ${spool.folder}/Undelivered`);
   }
@@ -49,12 +49,18 @@ export function listQueue(spool: Spool): {
   }
 }
 
-/** Why nothing goes out, one line; undefined when the route is well. */
-export function troubleOf(spool: Spool): string | undefined {
-  const trouble = spool.routeTrouble('default');
-  if (trouble === undefined) return undefined;
-  const since = new Date(trouble.time).toISOString();
-  return `paused since ${since} at ${trouble.stage} by ${trouble.relay}: ${trouble.lines.join(' ')}`;
+/** Which routes are paused and why, one line each. */
+export function troublesOf(spool: Spool): readonly string[] {
+  try {
+    return [...spool.pausedRoutes()].map(([route, trouble]) => {
+      const since = new Date(trouble.time).toISOString();
+      const which = route === 'default' ? '' : `route ${escapeText(route)} `;
+      return `${which}paused since ${since} at ${trouble.stage} by ${trouble.relay}: ${trouble.lines.join(' ')}`;
+    });
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return [];
+    throw error;
+  }
 }
 
 function toListed({ base, state }: Entry): ListedEntry {

@@ -7,6 +7,7 @@
  * mail is told without a note, because nothing of it is left: there a crash loses the report.
  */
 import { type Control, ControlError } from '../control/control.ts';
+import { readTables, routeOf } from '../control/routing.ts';
 import type { Log } from '../log/log.ts';
 import { reversePathFor } from '../mail/raw-address.ts';
 import { BadBlock } from '../spool/block.ts';
@@ -237,14 +238,19 @@ export class Reporter {
   #delayed(policy: Policy, entries: readonly Entry[]): Iterable<Case> {
     if (policy.mode === 'off' || policy.delay === 0) return [];
     const cases = new Map<string, Case>();
-    const trouble = this.#spool.routeTrouble('default');
-    for (const { base, state } of entries) {
+    const paused = this.#spool.pausedRoutes();
+    const tables = readTables(this.#control);
+    for (const entry of entries) {
+      const { base, state } = entry;
       if (state.kind !== 'waiting' && state.kind !== 'new') continue;
       const age = this.#now() - acceptedAt(base);
       // What is past its lifetime is about to fail.
       if (age <= policy.delay || age > policy.lifetime) continue;
       const history = this.#spool.history(base);
       if (history.some(({ outcome }) => outcome === 'warned')) continue;
+      const addresses = paused.size === 0 ? undefined : this.#spool.addressesOf(entry);
+      const route = addresses && routeOf(tables, addresses.sender, addresses.recipient);
+      const trouble = route && paused.get(route.name);
       this.#collect(cases, {
         base,
         kind: 'delayed',

@@ -21,6 +21,12 @@ import {
   withoutPassword,
 } from './relay-url.ts';
 import { DEFAULT_RETRY, type Line, parseRetry, type RetryPlan } from './retry.ts';
+import {
+  parseSenderRoutes,
+  parseSmtpRoutes,
+  type RouteProblem,
+  type RouteTable,
+} from './routes.ts';
 import { parseSenderMap, SENDER_MAP_TAKES } from './sender-map.ts';
 
 /** One control file that is read to a `T`. */
@@ -28,9 +34,9 @@ export interface ControlFile<T> {
   readonly name: string;
   /**
    * `value`: the first line counts. `list`: one item a line, with comments and blank lines.
-   * `secret`: a value that is never shown and whose file may not be open to others.
+   * `secret` and `secrets`: a value or list that is never shown and whose file may not be open to others.
    */
-  readonly kind: 'value' | 'list' | 'secret';
+  readonly kind: 'value' | 'list' | 'secret' | 'secrets';
   /** What the file may hold, made to stand after "expected" and "takes". */
   readonly takes: string;
   readonly help: string;
@@ -162,6 +168,44 @@ const relay: ControlFile<readonly Relay[]> = {
   help: 'The relays that take our mail, tried in order. The port is 25 for smtp:// and bare names, 465 for smtps://, 24 for lmtp://; most login ports are written smtp://user@host:587. smtp+unix:///path and lmtp+unix:///path are Unix sockets, without TLS and login. ?tls=opportunistic or ?pin=FINGERPRINT behind a relay holds for it instead of the files tls and tlspin; & joins several. A password goes into authpassword. While no relay is named, mail is accepted and waits.',
   absent: { file: relayip },
   parse: parseRelays,
+};
+
+const smtproutes: ControlFile<RouteTable> = {
+  name: 'smtproutes',
+  kind: 'list',
+  takes:
+    'lines such as example.com:relay.example.net, .example.com:relay.example.net:2525 or :smtps://me@relay.example.net',
+  help: 'Relays for some recipient domains, as in qmail: a domain, a colon, and a relay as in the file relay, or several, tried in order. With a dot before it, the domain stands for those below it; without a domain the line is for all others.',
+  absent: { value: new Map(), means: 'all mail goes to the relays of the file relay' },
+  parse: table(parseSmtpRoutes),
+};
+
+const senderroutes: ControlFile<RouteTable> = {
+  name: 'senderroutes',
+  kind: 'list',
+  takes:
+    'lines such as jo@example.com smtps://jo@smtp.example.com or example.org smtp://relay.example.org:587',
+  help: 'Relays for some envelope senders: an address or a domain, then a relay as in the file relay, or several, tried in order. They come before smtproutes. The passwords of several login names go into authpasswords.',
+  absent: { value: new Map(), means: 'the sender does not matter' },
+  parse: table(parseSenderRoutes),
+};
+
+const authpasswords: ControlFile<ReadonlyMap<string, string>> = {
+  name: 'authpasswords',
+  kind: 'secrets',
+  takes: 'lines with a login name, white space and its password',
+  help: 'Passwords by login name, for relays whose lines name different ones. A login that is not here has the password in authpassword.',
+  absent: { value: new Map(), means: 'all logins have the password in authpassword' },
+  parse: (lines) => {
+    const passwords = new Map<string, string>();
+    for (const { number, text } of lines) {
+      const [, login, password] = /^(\S+)\s+(\P{Cc}+)$/u.exec(text) ?? [];
+      if (login === undefined || password === undefined)
+        return { problem: { line: number, found: '' } };
+      passwords.set(login, password);
+    }
+    return { value: passwords };
+  },
 };
 
 const authuser: ControlFile<string | undefined> = {
@@ -617,10 +661,13 @@ const files = {
   idhost,
   helohost,
   relay,
+  smtproutes,
+  senderroutes,
   relayip,
   minivars,
   authuser,
   authpassword,
+  authpasswords,
   authpasswordcommand,
   authmechanisms,
   authcleartext,
@@ -771,6 +818,16 @@ function absolutePath(text: string): { readonly value: `/${string}` } | undefine
 
 function isAbsolute(text: string): text is `/${string}` {
   return text.startsWith('/');
+}
+
+function table(
+  parse: (lines: readonly Line[]) => RouteTable | RouteProblem,
+): ControlFile<RouteTable>['parse'] {
+  return (lines) => {
+    const read = parse(lines);
+    if (!('expected' in read)) return { value: read };
+    return { problem: { line: read.line.number, found: read.found, expected: read.expected } };
+  };
 }
 
 function parseRelays(lines: readonly Line[]): Parsed<readonly Relay[]> {

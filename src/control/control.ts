@@ -133,7 +133,7 @@ export class ControlError extends Error {
 const SHOWN = 80;
 
 /** The most bytes that are read of a file. */
-const LIMIT = { value: 65_536, secret: 65_536, list: 1_048_576 } as const;
+const LIMIT = { value: 65_536, secret: 65_536, list: 1_048_576, secrets: 1_048_576 } as const;
 
 /** The names in a control folder; `any` where it cannot be listed, though its files may be in reach. */
 function namesIn(folder: string): ReadonlySet<string> | 'any' {
@@ -220,7 +220,7 @@ function checkDescriptor(path: string, kind: keyof typeof LIMIT, descriptor: num
     });
   }
   const open = constants.S_IROTH | constants.S_IWOTH | constants.S_IWGRP;
-  if (kind === 'secret' && (stats.mode & open) !== 0) {
+  if ((kind === 'secret' || kind === 'secrets') && (stats.mode & open) !== 0) {
     throw new ControlError({
       file: path,
       expected: `a file that others cannot read or change, but its mode is ${(stats.mode & 0o777).toString(8)}`,
@@ -231,13 +231,15 @@ function checkDescriptor(path: string, kind: keyof typeof LIMIT, descriptor: num
 }
 
 function parseText<T>(file: ControlFile<T>, path: string, text: string): T {
-  const parsed = file.parse(file.kind === 'list' ? itemsOf(text) : [firstLineOf(text)]);
+  const parsed = file.parse(
+    file.kind === 'list' || file.kind === 'secrets' ? itemsOf(text) : [firstLineOf(text)],
+  );
   if ('value' in parsed) return parsed.value;
   const { line, found, expected = file.takes } = parsed.problem;
   throw new ControlError({
     file: path,
     line,
-    found: file.kind === 'secret' ? undefined : found,
+    found: file.kind === 'secret' || file.kind === 'secrets' ? undefined : found,
     expected,
     hint: `Mend it${withoutIt(file)}.`,
   });

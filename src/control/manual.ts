@@ -20,8 +20,8 @@ it needs when it starts. Only \`me\` has to be there.
 - A **value** is the first line of its file, without the white space at its end; further lines do not
   count.
 - A **list** has one item a line; empty lines and lines that start with \`#\` do not count.
-- A **secret** is a value that no message ever shows. Its file must be closed to others, and only its
-  owner may write it; make it so before the secret goes in:
+- A **secret** is a value and **secrets** are a list that no message ever shows. Their file must be closed
+  to others, and only its owner may write it; make it so before the secret goes in:
 
       install -m 640 /dev/null /etc/picorelay/authpassword
       cat > /etc/picorelay/authpassword

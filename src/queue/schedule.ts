@@ -73,6 +73,27 @@ export function isDue(plan: RetryPlan, due: number, now: number): boolean {
   return due - now > Math.max(...delays) * 1000 * (1 + JITTER) + 1000;
 }
 
+/** How long a relay that cannot be used is left alone, by its failures in a row (minutes). */
+const PROBES = [1, 2, 5, 10, 15] as const;
+
+/** The same for a refused login: a provider locks out who tries too often. */
+const LOGIN_PROBES = [5, 15, 30, 60] as const;
+
+/**
+ * When a relay that could not be used is asked again, in milliseconds since 1970-01-01 UTC.
+ * @param failures in a row, this one included
+ */
+export function nextProbe(input: {
+  readonly failures: number;
+  readonly login: boolean;
+  readonly now: number;
+}): number {
+  const steps = input.login ? LOGIN_PROBES : PROBES;
+  const step = steps[Math.min(input.failures, steps.length) - 1] ?? steps[0];
+  // Cron comes by each minute, a little late or early.
+  return input.now + step * 60_000 - 5_000;
+}
+
 /** How well the queue was looked after; both in milliseconds since 1970-01-01 UTC. */
 export interface Watch {
   readonly seen: number;

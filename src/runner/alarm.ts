@@ -79,10 +79,9 @@ export class Alarm {
 
   #conditions(control: Control, refusals: Refusals | undefined, now: number): readonly Condition[] {
     const after = valueOr(control, 'alertafter', USUAL_PATIENCE) * 1000;
-    const trouble = this.#spool.routeTrouble('default');
-    const held = trouble && heldUp('default', trouble, after, now);
+    const paused = [...this.#spool.pausedRoutes()];
     return [
-      ...(held === undefined ? [] : [held]),
+      ...paused.flatMap(([route, trouble]) => heldUp(route, trouble, after, now) ?? []),
       ...(refusals === undefined ? [] : [refusedMail(refusals)]),
     ];
   }

@@ -8,17 +8,20 @@
 import { Reporter } from '../bounce/reporter.ts';
 import type { Fate } from '../bounce/status.ts';
 import { type Control, ControlError } from '../control/control.ts';
-import { formatRelay } from '../control/relay-url.ts';
+import { formatRelay, type Relay } from '../control/relay-url.ts';
+import type { Route } from '../control/routing.ts';
 import type { Log } from '../log/log.ts';
 import type { Answer, DialogueEvent } from '../mail/outcome.ts';
 import { reversePathFor, verpBase } from '../mail/raw-address.ts';
+import { nextProbe } from '../queue/schedule.ts';
 import { sortAnswer } from '../queue/sorting.ts';
 import { SessionError } from '../relay/connect.ts';
 import { Session } from '../relay/session.ts';
 import { BadBlock } from '../spool/block.ts';
 import type { StoredMessage } from '../spool/message.ts';
 import { addressOf, parseBase, prefixOf } from '../spool/name.ts';
-import type { Claim, Entry, Spool } from '../spool/spool.ts';
+import type { Claim, Entry, RelayRest, Spool } from '../spool/spool.ts';
+import { restsOf } from './rests.ts';
 import { readSettings, type Settings } from './settings.ts';
 import {
   describe,
@@ -28,9 +31,6 @@ import {
   type Trouble,
   type World,
 } from './settlement.ts';
-
-/** All mail goes one way for now; a route by domain or sender comes with a control file of its own. */
-const ROUTE = 'default';
 
 /** So many sessions in a row that end within a transaction are the relay's trouble, not the mails'. */
 const DEATHS_LIMIT = 3;
@@ -64,16 +64,20 @@ export class Courier {
   readonly #log: Log;
   readonly #world: World;
   readonly #reporter: Reporter;
+  readonly #route: Route;
   /** Open sessions that nobody uses. */
   #idle: Session[] = [];
+  /** Relays that failed before, and until when they are asked last. */
+  #rests = new Map<string, RelayRest>();
   /** Relays that had site trouble in this delivery, and the last of it. */
   readonly #failed = new Map<string, Trouble>();
   /** Sessions that ended within a transaction since the last one that was answered. */
   readonly #dead = new Set<Session>();
   #trouble: Trouble | undefined;
 
-  constructor(spool: Spool, control: Control, log: Log, world: World) {
+  constructor(spool: Spool, control: Control, log: Log, world: World, route: Route) {
     this.#spool = spool;
+    this.#route = route;
     this.#control = control;
     this.#log = log;
     this.#world = world;
@@ -104,6 +108,7 @@ export class Courier {
     const settlement = new Settlement(this.#spool, this.#log, this.#world, this.#reporter);
     this.#trouble = undefined;
     this.#failed.clear();
+    this.#rests = restsOf(this.#spool, this.#control, this.#route.name, this.#world.now());
     const configured = this.#settings();
     const settings = configured && {
       ...configured,
@@ -145,7 +150,7 @@ export class Courier {
 
   #settings(): Settings | undefined {
     try {
-      return readSettings(this.#control, this.#world.now);
+      return readSettings(this.#control, this.#world.now, this.#route);
     } catch (error) {
       if (!(error instanceof ControlError)) throw error;
       const event: DialogueEvent = { kind: 'closed', reason: error.message };
@@ -233,7 +238,7 @@ export class Courier {
       if (this.#fit(idle, 0, delivery.settings)) return idle;
       await idle.close();
     }
-    for (const relay of delivery.settings.relays) {
+    for (const relay of this.#inOrder(delivery.settings.relays)) {
       const name = formatRelay(relay);
       if (this.#failed.has(name)) continue;
       try {
@@ -241,13 +246,13 @@ export class Courier {
           ...delivery.settings.sessionWith(relay),
           onLine: this.#world.onLine,
         });
-        this.#resume(name);
+        this.#recover(name);
         return session;
       } catch (error) {
         if (!(error instanceof SessionError)) throw error;
         // A relay that serves others of our connections has enough of them.
         if (delivery.sessions > 0) return undefined;
-        this.#failed.set(name, { stage: error.stage, event: error.event, relay: name });
+        this.#fail({ stage: error.stage, event: error.event, relay: name });
       }
     }
     const last = [...this.#failed.values()].at(-1);
@@ -355,7 +360,7 @@ export class Courier {
         next.push(parcel);
       } else if (verdict.action === 'defer' && verdict.scope === 'site') {
         // Nothing is wrong with the mail: the next relay gets it, or it is released.
-        this.#failed.set(relay, { ...answer, relay });
+        this.#fail({ ...answer, relay });
         next.push(parcel);
       } else {
         try {
@@ -387,25 +392,49 @@ export class Courier {
     this.#dead.add(session);
     if (this.#dead.size < DEATHS_LIMIT) return;
     this.#dead.clear();
-    this.#pause({ ...died, relay: formatRelay(session.relay) });
+    const trouble = { ...died, relay: formatRelay(session.relay) };
+    this.#fail(trouble);
+    this.#pause(trouble);
+  }
+
+  /** A relay that failed not long ago comes last, until its rest is over. */
+  #inOrder(relays: readonly Relay[]): readonly Relay[] {
+    const now = this.#world.now();
+    const rests = (relay: Relay): boolean =>
+      (this.#rests.get(formatRelay(relay))?.until ?? 0) > now;
+    return [...relays.filter((relay) => !rests(relay)), ...relays.filter(rests)];
+  }
+
+  #fail(trouble: Trouble): void {
+    // Several connections to one relay fail together.
+    if (this.#failed.has(trouble.relay)) return;
+    this.#failed.set(trouble.relay, trouble);
+    const now = this.#world.now();
+    const failures = (this.#rests.get(trouble.relay)?.failures ?? 0) + 1;
+    const until = nextProbe({ failures, login: trouble.stage === 'auth', now });
+    this.#rests.set(trouble.relay, { failures, failed: now, until });
+    this.#spool.noteRelayRests(this.#route.name, this.#rests);
   }
 
   #pause(trouble: Trouble): void {
     this.#trouble = trouble;
     const { stage, relay } = trouble;
     const lines = describe(trouble.event);
-    const before = this.#spool.routeTrouble(ROUTE);
-    if (before === undefined) this.#log.paused(ROUTE, relay, stage, lines.join(' '));
+    const { name } = this.#route;
+    const before = this.#spool.routeTrouble(name);
+    if (before === undefined) this.#log.paused(name, relay, stage, lines.join(' '));
     const time = before?.time ?? this.#world.now();
-    this.#spool.pauseRoute(ROUTE, { time, outcome: 'paused', stage, relay, lines });
+    this.#spool.pauseRoute(name, { time, outcome: 'paused', stage, relay, lines });
   }
 
-  #resume(relay: string): void {
-    const before = this.#spool.routeTrouble(ROUTE);
+  #recover(relay: string): void {
+    const { name } = this.#route;
+    if (this.#rests.delete(relay)) this.#spool.noteRelayRests(name, this.#rests);
+    const before = this.#spool.routeTrouble(name);
     if (before === undefined) return;
-    this.#spool.resumeRoute(ROUTE);
+    this.#spool.resumeRoute(name);
     this.#log.resumed(
-      ROUTE,
+      name,
       relay,
       Math.max(0, Math.round((this.#world.now() - before.time) / 1000)),
     );

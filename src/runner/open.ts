@@ -59,9 +59,10 @@ export function openRunner(control: Control, pid: number, outside: Outside): Ope
     },
     knownTrouble: () => {
       try {
-        return spool.routeTrouble('default') !== undefined;
+        return spool.pausedRoutes().size > 0;
       } catch (error) {
-        if (hasCode(error, 'EACCES')) return false;
+        // No spool yet, or none for us: whoever opens it says so.
+        if (hasCode(error, 'EACCES', 'ENOENT')) return false;
         throw error;
       }
     },

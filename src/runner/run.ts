@@ -15,7 +15,7 @@ import { hasCode } from '../spool/disk.ts';
 import { addressOf, parseBase } from '../spool/name.ts';
 import type { Entry, Spool } from '../spool/spool.ts';
 import type { Alarm } from './alarm.ts';
-import type { Courier } from './courier.ts';
+import type { Dispatcher } from './dispatch.ts';
 import { type Lock, takeLock } from './lock.ts';
 import type { Tally, World } from './settlement.ts';
 import {
@@ -171,13 +171,13 @@ class Runner {
   readonly #lock: Lock;
   readonly #total: Tally = { relayed: 0, deferred: 0, refused: 0, left: 0 };
   #listener: WakeListener | undefined;
-  #courier: Courier | undefined;
+  #dispatcher: Dispatcher | undefined;
   #reporter: Reporter | undefined;
   #alarm: Alarm | undefined;
   /** What made the last pass fail; told once while it lasts. */
   #lastFault: string | undefined;
-  /** New entries that the last pass left alone because no window is open for them. */
-  #outside: ReadonlySet<string> = new Set();
+  /** New entries that the last pass left alone: their window is closed, or their route is paused. */
+  readonly #passedOver = new Set<string>();
 
   constructor(spool: Spool, control: Control, log: Log, world: World, lock: Lock) {
     this.#spool = spool;
@@ -196,7 +196,7 @@ class Runner {
       await this.#pass(wanted);
       wanted = 'background';
       // A tick that had nothing to do ends at once; a submission is rarely alone.
-      const linger = mode === 'background' || this.#courier?.connected ? this.#linger() : 0;
+      const linger = mode === 'background' || this.#dispatcher?.connected ? this.#linger() : 0;
       while (!this.#stopped() && (await this.#listener?.wait(linger, this.#world.stop))) {
         await this.#pass(wanted);
       }
@@ -205,12 +205,12 @@ class Runner {
       // Who wrote a wake-up before the FIFO was closed has committed before, so this sees it.
       // The same goes for reports. What waits for its window does so without this runner.
     } while (!this.#stopped() && this.#spool.list().entries.some((entry) => this.#isNews(entry)));
-    return { ...this.#total, kind: 'ran', trouble: this.#courier?.trouble };
+    return { ...this.#total, kind: 'ran', trouble: this.#dispatcher?.trouble };
   }
 
   async end(): Promise<void> {
     await this.#listener?.close();
-    await this.#courier?.close();
+    await this.#dispatcher?.close();
   }
 
   /** Waits until the administrator has been told what is wrong. */
@@ -226,9 +226,9 @@ class Runner {
       if (service.takeReload()) await this.#reload();
       const next = await this.#passOrFault();
       // Connections are kept for a moment, as more mail often follows.
-      if (this.#courier?.connected) {
+      if (this.#dispatcher?.connected) {
         if (await this.#wait(this.#linger())) continue;
-        await this.#courier.close();
+        await this.#dispatcher.close();
       }
       await this.#wait(Math.min(LONGEST_SLEEP, Math.max(SHORTEST_SLEEP, next - this.#world.now())));
     }
@@ -267,8 +267,8 @@ class Runner {
   }
 
   async #reload(): Promise<void> {
-    await this.#courier?.close();
-    this.#courier = undefined;
+    await this.#dispatcher?.close();
+    this.#dispatcher = undefined;
     this.#reporter = undefined;
     this.#control = openControl(this.#control.folder);
   }
@@ -283,10 +283,11 @@ class Runner {
     for (const fault of swept.faults) this.#log.fault(fault);
     const { entries } = this.#spool.list();
     const { refused } = this.#total;
+    this.#passedOver.clear();
     const plan = this.#plan();
     const due = entries.filter((entry) => isToBeTried(entry, mode, plan, now));
     const open = mode === 'now' ? due : this.#inWindows(due, plan, now);
-    if (open.length > 0) await this.#deliver(open, this.#mayExpire(now));
+    const probe = open.length > 0 ? await this.#deliver(open, mode, now) : Number.POSITIVE_INFINITY;
     await this.#report(entries);
     await this.#alert(entries.length > 0, this.#total.refused - refused);
     // What was put off just now has a time that the listing before did not know.
@@ -294,19 +295,25 @@ class Runner {
     return left.reduce(
       (next, { state }) =>
         state.kind === 'waiting' && state.due > now ? Math.min(next, state.due) : next,
-      Number.POSITIVE_INFINITY,
+      probe,
     );
   }
 
-  async #deliver(due: readonly Entry[], mayExpire: boolean): Promise<void> {
-    // Loaded only when there is something to send: most ticks of cron find nothing.
-    this.#courier ??= await this.#hireCourier();
-    const tally = await this.#courier.deliver(due, mayExpire, () => this.#stopped());
+  /** Delivers, and tells when a paused route is probed next. */
+  async #deliver(due: readonly Entry[], mode: RunMode, now: number): Promise<number> {
+    this.#dispatcher ??= await this.#openDispatcher();
+    const delivered = await this.#dispatcher.deliver(due, {
+      mayExpire: this.#mayExpire(now),
+      probe: mode === 'now',
+      stop: () => this.#stopped(),
+    });
     this.#spool.sync();
-    this.#total.relayed += tally.relayed;
-    this.#total.deferred += tally.deferred;
-    this.#total.refused += tally.refused;
-    this.#total.left += tally.left;
+    this.#total.relayed += delivered.relayed;
+    this.#total.deferred += delivered.deferred;
+    this.#total.refused += delivered.refused;
+    this.#total.left += delivered.left;
+    for (const entry of delivered.held) if (isNew(entry)) this.#passedOver.add(entry.base);
+    return delivered.probe;
   }
 
   /** Tells senders what did not go through; what it submits is offered by the next pass. */
@@ -330,9 +337,9 @@ class Runner {
     this.#alarm.look(this.#control, refused);
   }
 
-  async #hireCourier(): Promise<Courier> {
-    const { Courier } = await import('./courier.ts');
-    return new Courier(this.#spool, this.#control, this.#log, this.#world);
+  async #openDispatcher(): Promise<Dispatcher> {
+    const { Dispatcher } = await import('./dispatch.ts');
+    return new Dispatcher(this.#spool, this.#control, this.#log, this.#world);
   }
 
   #stopped(): boolean {
@@ -368,7 +375,7 @@ class Runner {
         }
         return may;
       });
-      this.#outside = new Set(outside.filter(isNew).map(({ base }) => base));
+      for (const entry of outside) if (isNew(entry)) this.#passedOver.add(entry.base);
       return inside;
     } catch (error) {
       // A window of five fields that is none: the courier says so.
@@ -385,7 +392,7 @@ class Runner {
   }
 
   #isNews(entry: Entry): boolean {
-    return isNew(entry) && !this.#outside.has(entry.base);
+    return isNew(entry) && !this.#passedOver.has(entry.base);
   }
 
   /** Milliseconds. */

@@ -5,6 +5,7 @@ import { type ControlName, catalogue } from '../control/catalogue.ts';
 import { type Control, ControlError, controlTimes } from '../control/control.ts';
 import type { Relay } from '../control/relay-url.ts';
 import type { RetryPlan } from '../control/retry.ts';
+import type { Route } from '../control/routing.ts';
 import { checkWindows } from '../queue/schedule.ts';
 import type { Login } from '../relay/auth.ts';
 import { checkTrust, type Way } from '../relay/connect.ts';
@@ -36,7 +37,7 @@ const COMMAND_DEADLINE = 30;
  * @param now milliseconds since 1970-01-01 UTC
  * @throws ControlError for the first file that is malformed or cannot be read
  */
-export function readSettings(control: Control, now: () => number): Settings {
+export function readSettings(control: Control, now: () => number, route: Route): Settings {
   // Also the files that only submissions read: what they made of a mail is not what was meant.
   for (const name of Object.keys(catalogue) as ControlName[]) control.get(name);
   const retry = control.get('retry');
@@ -49,7 +50,7 @@ export function readSettings(control: Control, now: () => number): Settings {
       hint: 'Mend the line or take it out.',
     });
   }
-  const relays = control.get('relay');
+  const relays = route.relays ?? control.get('relay');
   if (relays.length === 0) {
     throw new ControlError({
       file: `${control.folder}/relay`,
@@ -79,7 +80,9 @@ export function readSettings(control: Control, now: () => number): Settings {
   };
   const login = readLogin(control, way, now);
   for (const relay of relays) {
-    if (login(relay) === undefined || login.secret || common.certificate !== undefined) continue;
+    const known = login(relay);
+    if (known === undefined || 'password' in known || common.certificate !== undefined) continue;
+    if ('token' in known) continue;
     throw new ControlError({
       file: `${control.folder}/authpassword`,
       expected: 'the password of the login name, but the file is missing',
@@ -111,21 +114,21 @@ export function readWay(control: Control): Way {
   return { source: control.get('sourceaddress'), proxy };
 }
 
-/** How a relay's login is had; `secret` says whether there is more to it than a name. */
+/** How a relay's login is had. */
 function readLogin(
   control: Control,
   way: Way,
   now: () => number,
-): ((relay: Relay) => Login | undefined) & { readonly secret: boolean } {
+): (relay: Relay) => Login | undefined {
   const mechanisms = control.get('authmechanisms');
   const secret = readSecret(control, way, now);
-  const of = (relay: Relay): Login | undefined => {
+  const passwords = control.get('authpasswords');
+  return (relay) => {
     const user = relay.user ?? control.get('authuser');
-    return user === undefined || relay.path !== undefined
-      ? undefined
-      : { user, mechanisms, ...secret };
+    if (user === undefined || relay.path !== undefined) return undefined;
+    const password = passwords.get(user);
+    return { user, mechanisms, ...(password === undefined ? secret : { password }) };
   };
-  return Object.assign(of, { secret: Object.keys(secret).length > 0 });
 }
 
 function readSecret(

@@ -25,7 +25,17 @@ import {
 } from './disk.ts';
 import { Draft, splitSubmission } from './draft.ts';
 import { StoredMessage } from './message.ts';
-import { type EntryState, formatName, parseBase, parseName, prefixOf, resultName } from './name.ts';
+import {
+  addressOf,
+  decodeBytes,
+  type EntryState,
+  encodeBytes,
+  formatName,
+  parseBase,
+  parseName,
+  prefixOf,
+  resultName,
+} from './name.ts';
 import { formatOwner, judgeOwner, type Owner, ownerOf, parseOwner } from './owner.ts';
 import { type Attempt, countedAttempts, formatAttempt, parseAttempts } from './result.ts';
 import { Scratch } from './scratch.ts';
@@ -50,6 +60,15 @@ export interface Listing {
   readonly entries: readonly Entry[];
   /** Names in spool/ that are no entry's: left alone, shown to the admin. */
   readonly foreign: readonly string[];
+}
+
+/** A relay that could not be used, and until when it is left alone. */
+export interface RelayRest {
+  /** In a row. */
+  readonly failures: number;
+  /** The last one, in milliseconds since 1970-01-01 UTC. */
+  readonly failed: number;
+  readonly until: number;
 }
 
 /** What sweep did, for the log. */
@@ -397,21 +416,90 @@ export class Spool {
 
   /** Why a route is paused and since when; undefined when it is not. */
   routeTrouble(route: string): Attempt | undefined {
-    try {
-      return parseAttempts(fs.readFileSync(this.#path('routes', route), 'utf8'))[0];
-    } catch (error) {
-      if (hasCode(error, 'ENOENT')) return undefined;
-      throw error;
-    }
+    return parseAttempts(this.#readOr(this.#routePath(route)))[0];
   }
 
   /** Notes that a route is paused, for the admin and for the log's "once". */
   pauseRoute(route: string, trouble: Attempt): void {
-    replaceText(this.#path('routes', route), formatAttempt(trouble));
+    replaceText(this.#routePath(route), formatAttempt(trouble));
   }
 
   resumeRoute(route: string): void {
-    eraseFile(this.#path('routes', route));
+    eraseFile(this.#routePath(route));
+  }
+
+  /** All routes that are paused, by name. */
+  pausedRoutes(): ReadonlyMap<string, Attempt> {
+    const paused = new Map<string, Attempt>();
+    for (const name of this.#names('routes').sort()) {
+      // What stands behind a colon is no route but about one.
+      const route = name.includes(':') ? undefined : decodeBytes(name)?.toString();
+      const trouble = route === undefined ? undefined : this.routeTrouble(route);
+      if (route !== undefined && trouble !== undefined) paused.set(route, trouble);
+    }
+    return paused;
+  }
+
+  /** Which relays of a route failed last; malformed lines are left out. */
+  relayRests(route: string): ReadonlyMap<string, RelayRest> {
+    const rests = new Map<string, RelayRest>();
+    for (const line of this.#readOr(`${this.#routePath(route)}:relays`).split('\n')) {
+      const [, relay, count, failed, until] =
+        /^(\S+) failures=(\d{1,9}) last=(\S+) until=(\S+)$/.exec(line) ?? [];
+      const rest = {
+        failures: Number(count),
+        failed: Date.parse(failed ?? ''),
+        until: Date.parse(until ?? ''),
+      };
+      if (relay !== undefined && rest.failed >= 0 && rest.until >= 0) rests.set(relay, rest);
+    }
+    return rests;
+  }
+
+  noteRelayRests(route: string, rests: ReadonlyMap<string, RelayRest>): void {
+    const path = `${this.#routePath(route)}:relays`;
+    if (rests.size === 0) {
+      eraseFile(path);
+      return;
+    }
+    const lines = [...rests].map(([relay, { failures, failed, until }]) => {
+      const [last, end] = [failed, until].map((time) => new Date(time).toISOString());
+      return `${relay} failures=${failures} last=${last} until=${end}\n`;
+    });
+    replaceText(path, lines.join(''));
+  }
+
+  #routePath(route: string): string {
+    return this.#path('routes', encodeBytes(Buffer.from(route)));
+  }
+
+  #readOr(path: string): string {
+    try {
+      return fs.readFileSync(path, 'utf8');
+    } catch (error) {
+      if (hasCode(error, 'ENOENT')) return '';
+      throw error;
+    }
+  }
+
+  /** Sender and recipient of an entry; undefined when it cannot be read, or has moved on. */
+  addressesOf({ base, state }: Entry): { sender: string; recipient: string } | undefined {
+    const name = parseBase(base);
+    const sender = addressOf(name?.sender ?? '');
+    const recipient = addressOf(name?.recipient ?? '');
+    if (sender !== undefined && recipient !== undefined) return { sender, recipient };
+    // The name has a cut address: the block tells the whole.
+    try {
+      const message = this.look(base, 'spool', formatName(base, state));
+      try {
+        return { sender: message.sender, recipient: message.recipientOf(base).address };
+      } finally {
+        message.close();
+      }
+    } catch (error) {
+      if (error instanceof BadBlock || hasCode(error, 'ENOENT')) return undefined;
+      throw error;
+    }
   }
 
   /**

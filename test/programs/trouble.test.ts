@@ -323,6 +323,8 @@ test('The next relay is tried where the first is dead or refuses the site, not w
   assert.doesNotMatch(site.log(), /paused/);
 
   first.script = ({ stage }) => (stage === 'rcpt' ? '550 5.1.1 nobody' : undefined);
+  // A relay that failed is asked last for a while, unless somebody says that it is mended.
+  site.relays(first.port, second.port);
   await site.run('sendmail', ['c@x.test'], LETTER);
   await site.run('picorelay-cron');
   assert.equal(second.received.length, 2);

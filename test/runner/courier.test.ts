@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { openControl } from '../../src/control/control.ts';
+import { DEFAULT_ROUTE } from '../../src/control/routing.ts';
 import { Log } from '../../src/log/log.ts';
 import { Courier } from '../../src/runner/courier.ts';
 import { Spool } from '../../src/spool/spool.ts';
@@ -31,11 +32,17 @@ test('A machine that fails in the middle of a delivery ends it, and every mail i
     const log = new Log('text', (line) => {
       if (line.startsWith('fault')) faults.push(line);
     });
-    const courier = new Courier(spool, openControl(`${site.folder}/control`), log, {
-      now: Date.now,
-      random: () => 0,
-      stop: new AbortController().signal,
-    });
+    const courier = new Courier(
+      spool,
+      openControl(`${site.folder}/control`),
+      log,
+      {
+        now: Date.now,
+        random: () => 0,
+        stop: new AbortController().signal,
+      },
+      DEFAULT_ROUTE,
+    );
     const delivery = courier.deliver(spool.list().entries, true, () => false);
     // A claim that fails is the spool's fault and ends it; a file that cannot be opened is one mail's.
     if (failing === 'claim') await assert.rejects(delivery, eio);

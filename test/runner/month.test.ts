@@ -211,3 +211,27 @@ test('Each try is made with the configuration of its time', async (t) => {
   await host.live(2 * HOUR);
   assert.equal(host.times('expired', 'later@x.test').length, 1);
 });
+
+test('A relay that dies for two hours with 5,000 entries costs a probe now and then, and no attempt', async (t) => {
+  // Ahead of the control files' own times, which say when somebody mended something.
+  const host = await hostAt(t, new Date(Date.now() + DAY).toISOString());
+  host.down = true;
+  // In order of age to the letter.
+  host.site.control('connections', '1');
+  const names = Array.from({ length: 5000 }, (_, n) => `to${String(n).padStart(4, '0')}@x.test`);
+  for (const name of names) {
+    host.submit(name);
+    host.now += 1;
+  }
+  await host.live(2 * HOUR, 60_000);
+  assert.ok(host.relay.connections <= 13, `${host.relay.connections} probes`);
+  assert.equal(host.events.filter(({ kind }) => kind === 'paused').length, 1);
+  assert.ok(host.site.queued().every((name) => /:0@\d{8}T\d{6}Z\.spool$|@x\.test$/.test(name)));
+  host.down = false;
+  await host.live(16 * 60_000, 60_000);
+  assert.deepEqual(host.site.queued(), []);
+  assert.deepEqual(host.relay.recipients(), names);
+  const relayed = host.events.filter(({ kind }) => kind === 'relayed');
+  assert.equal(new Set(relayed.map(({ time }) => time)).size, 1, 'in one run');
+  assert.equal(host.events.filter(({ kind }) => kind === 'deferred').length, 0);
+});

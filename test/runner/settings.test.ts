@@ -12,6 +12,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { ControlError, openControl } from '../../src/control/control.ts';
+import { DEFAULT_ROUTE } from '../../src/control/routing.ts';
 import type { SessionOptions } from '../../src/relay/session.ts';
 import { readSettings } from '../../src/runner/settings.ts';
 import { makeCertificate, noOpenssl } from '../support/certificates.ts';
@@ -29,7 +30,7 @@ function folderWith(t: TestContext, files: Readonly<Record<string, string>>): st
 }
 
 function optionsFrom(folder: string): readonly SessionOptions[] {
-  const settings = readSettings(openControl(folder), () => 0);
+  const settings = readSettings(openControl(folder), () => 0, DEFAULT_ROUTE);
   return settings.relays.map(settings.sessionWith);
 }
 

@@ -77,7 +77,8 @@ export function makeSite(): Site {
     control: (name, text) => {
       const path = join(folder, 'control', name);
       if (text === undefined) rmSync(path, { force: true });
-      else writeFileSync(path, `${text}\n`, { mode: name === 'authpassword' ? 0o600 : 0o644 });
+      else
+        writeFileSync(path, `${text}\n`, { mode: name.startsWith('authpassword') ? 0o600 : 0o644 });
     },
     relays: (...ports) =>
       site.control('relay', ports.map((port) => `smtp://127.0.0.1:${port}`).join('\n')),

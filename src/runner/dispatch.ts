@@ -1,0 +1,154 @@
+/**
+ * Sorts entries by their route and has a courier for each: routes are independent, so that one whose
+ * relay is dead holds up nobody else. It leaves a paused route alone until its next probe.
+ */
+import { type Control, ControlError } from '../control/control.ts';
+import {
+  DEFAULT_ROUTE,
+  type Route,
+  type RouteTables,
+  readTables,
+  routeOf,
+} from '../control/routing.ts';
+import type { Log } from '../log/log.ts';
+import type { Entry, Spool } from '../spool/spool.ts';
+import type { Courier } from './courier.ts';
+import { restsOf } from './rests.ts';
+import type { Tally, World } from './settlement.ts';
+
+/** So many routes are under way at a time. */
+const ROUTES_AT_A_TIME = 20;
+
+export interface Errand {
+  /** Whether an entry past its lifetime is given up. */
+  readonly mayExpire: boolean;
+  /** Whether routes that are paused are probed before their time. */
+  readonly probe: boolean;
+  /** Asked before each message: true ends the delivery early, nothing is lost. */
+  readonly stop: () => boolean;
+}
+
+export interface Delivered extends Readonly<Tally> {
+  /** Entries of paused routes, which were not looked at. */
+  readonly held: readonly Entry[];
+  /** When the first of those routes is probed next, in milliseconds since 1970-01-01 UTC. */
+  readonly probe: number;
+}
+
+/** Entries that go the same way. */
+interface Load {
+  readonly route: Route;
+  readonly entries: Entry[];
+}
+
+export class Dispatcher {
+  readonly #spool: Spool;
+  readonly #control: Control;
+  readonly #log: Log;
+  readonly #world: World;
+  readonly #couriers = new Map<string, Courier>();
+
+  constructor(spool: Spool, control: Control, log: Log, world: World) {
+    this.#spool = spool;
+    this.#control = control;
+    this.#log = log;
+    this.#world = world;
+  }
+
+  /** Whether a session is open that another message could use. */
+  get connected(): boolean {
+    return [...this.#couriers.values()].some(({ connected }) => connected);
+  }
+
+  /** Why a route is paused, one line; undefined when none is. */
+  get trouble(): string | undefined {
+    return [...this.#couriers.values()].find(({ trouble }) => trouble !== undefined)?.trouble;
+  }
+
+  /** One attempt at each of these entries. */
+  async deliver(entries: readonly Entry[], errand: Errand): Promise<Delivered> {
+    const now = this.#world.now();
+    const held: Entry[] = [];
+    const loads: Load[] = [];
+    let probe = Number.POSITIVE_INFINITY;
+    for (const load of this.#loads(entries)) {
+      const until = errand.probe ? 0 : this.#restsUntil(load.route, now);
+      if (until <= now) {
+        loads.push(load);
+      } else {
+        probe = Math.min(probe, until);
+        held.push(...load.entries);
+      }
+    }
+    const total: Tally = { relayed: 0, deferred: 0, refused: 0, left: 0 };
+    const faults: unknown[] = [];
+    const worker = async (): Promise<void> => {
+      for (let load = loads.shift(); load !== undefined; load = loads.shift()) {
+        try {
+          const courier = await this.#courierOf(load.route);
+          const tally = await courier.deliver(load.entries, errand.mayExpire, errand.stop);
+          total.relayed += tally.relayed;
+          total.deferred += tally.deferred;
+          total.refused += tally.refused;
+          total.left += tally.left;
+        } catch (error) {
+          faults.push(error);
+        }
+      }
+    };
+    await Promise.all(Array.from({ length: Math.min(ROUTES_AT_A_TIME, loads.length) }, worker));
+    if (faults.length > 0) throw faults[0];
+    return { ...total, held, probe };
+  }
+
+  /** Ends all sessions. */
+  async close(): Promise<void> {
+    await Promise.all([...this.#couriers.values()].map((courier) => courier.close()));
+  }
+
+  #loads(entries: readonly Entry[]): Iterable<Load> {
+    const tables = this.#tables();
+    if (tables === undefined) return [{ route: DEFAULT_ROUTE, entries: [...entries] }];
+    const loads = new Map<string, Load>();
+    for (const entry of entries) {
+      const addresses = this.#spool.addressesOf(entry);
+      // Whoever opens the file says what is wrong with it.
+      const route =
+        addresses === undefined
+          ? DEFAULT_ROUTE
+          : routeOf(tables, addresses.sender, addresses.recipient);
+      const load = loads.get(route.name) ?? { route, entries: [] };
+      loads.set(route.name, load);
+      load.entries.push(entry);
+    }
+    return loads.values();
+  }
+
+  /** Undefined where there is one route only, or where a table is malformed, as its courier will say. */
+  #tables(): RouteTables | undefined {
+    try {
+      const tables = readTables(this.#control);
+      return tables.bySender.size + tables.byDomain.size === 0 ? undefined : tables;
+    } catch (error) {
+      if (error instanceof ControlError) return undefined;
+      throw error;
+    }
+  }
+
+  /** Until when a paused route is left alone; of a configuration that cannot be used, no relay is known. */
+  #restsUntil({ name }: Route, now: number): number {
+    if (this.#spool.routeTrouble(name) === undefined) return 0;
+    const rests = [...restsOf(this.#spool, this.#control, name, now).values()];
+    return rests.length === 0 ? 0 : Math.min(...rests.map(({ until }) => until));
+  }
+
+  async #courierOf(route: Route): Promise<Courier> {
+    const known = this.#couriers.get(route.name);
+    if (known !== undefined) return known;
+    // Loaded only when there is something to send: most ticks of cron find nothing.
+    const { Courier } = await import('./courier.ts');
+    const courier = new Courier(this.#spool, this.#control, this.#log, this.#world, route);
+    this.#couriers.set(route.name, courier);
+    return courier;
+  }
+}
