@@ -3,8 +3,7 @@
  * as in a submission, only that it ends in memory instead of the spool: nothing is written, sent or
  * connected to. Hostile input: the message and the arguments; everything is shown escaped.
  */
-import { type Control, ControlError } from '../control/control.ts';
-import { formatRelay } from '../control/relay-url.ts';
+import type { Control } from '../control/control.ts';
 import type { Envelope, Origin } from '../mail/envelope.ts';
 import { formatNote, type Note } from '../mail/note.ts';
 import { repairOf } from '../mail/repair.ts';
@@ -13,14 +12,15 @@ import { WireForm } from '../mail/wireform.ts';
 import { formatBase } from '../spool/name.ts';
 import type { Delivery } from './arguments.ts';
 import { type Caller, type Intake, submit } from './submit.ts';
+import { type Way, waysOf } from './ways.ts';
 
 /** What `picorelay explain --json` prints. */
 export interface Explanation {
   readonly envelope: Envelope;
   /** Base names of the entries, but for the time and the process. */
   readonly entries: readonly string[];
-  /** The relays in the order in which they are tried, or what keeps the mail waiting. */
-  readonly route: readonly { readonly relay: string }[] | { readonly problem: string };
+  /** Where it goes, or what keeps it waiting. */
+  readonly ways: ReturnType<typeof waysOf>;
   readonly notes: readonly Note[];
   readonly warnings: readonly string[];
   /** The lines of the header as it goes out. */
@@ -46,7 +46,11 @@ export function explain(
   return {
     envelope: taken.envelope,
     entries: bases,
-    route: routeOf(control),
+    ways: waysOf(
+      control,
+      taken.envelope.sender,
+      taken.envelope.recipients.map(({ address }) => address),
+    ),
     notes: [...notes, ...taken.repairs.map((text): Note => ({ kind: 'repaired', text }))],
     warnings,
     header: headerOf(taken.pieces),
@@ -96,17 +100,6 @@ function inWireForm(input: Iterable<Uint8Array>): { form: WireForm; pieces: Buff
   return { form, pieces };
 }
 
-function routeOf(control: Control): Explanation['route'] {
-  try {
-    const relays = control.get('relay');
-    if (relays.length === 0) return { problem: 'no relay is named: the mail waits' };
-    return relays.map((relay) => ({ relay: formatRelay(relay) }));
-  } catch (error) {
-    if (!(error instanceof ControlError)) throw error;
-    return { problem: `the mail waits: ${error.message}` };
-  }
-}
-
 /** The header, which ends at the first empty line; completion puts one behind every header. */
 function headerOf(pieces: readonly Uint8Array[]): readonly string[] {
   const text = Buffer.concat(pieces);
@@ -116,7 +109,7 @@ function headerOf(pieces: readonly Uint8Array[]): readonly string[] {
 
 /** For people. */
 export function printExplanation(explanation: Explanation): string {
-  const { envelope, entries, route, notes, warnings, header, size, body } = explanation;
+  const { envelope, entries, ways, notes, warnings, header, size, body } = explanation;
   const parameters = [
     ...(envelope.ret === undefined ? [] : [`    RET=${envelope.ret}`]),
     ...(envelope.envid === undefined ? [] : [`    ENVID=${envelope.envid}`]),
@@ -138,9 +131,7 @@ export function printExplanation(explanation: Explanation): string {
     ...entries.map((entry) => `    ${entry}`),
     '',
     'Route',
-    ...('problem' in route
-      ? [`    ${route.problem}`]
-      : route.map(({ relay }, index) => `    ${index === 0 ? '' : 'else '}${relay}`)),
+    ...('problem' in ways ? [`    ${ways.problem}`] : ways.flatMap(printWay)),
     '',
     'What is done, and why',
     ...(notes.length === 0 ? ['    nothing'] : notes.map((note) => `    ${formatNote(note)}`)),
@@ -150,4 +141,9 @@ export function printExplanation(explanation: Explanation): string {
     ...header.map((line) => `    ${line}`),
   ];
   return lines.map((line) => `${escapeText(line)}\n`).join('');
+}
+
+function printWay({ route, relays, recipients }: Way, _: number, all: readonly Way[]): string[] {
+  const named = all.length === 1 ? [] : recipients.map((each) => `        <${each}>`);
+  return [`    ${route}: ${relays.join(', else ')}`, ...named];
 }

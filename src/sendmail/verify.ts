@@ -2,12 +2,13 @@
  * sendmail -bv: what would become of addresses, in the shape in which sendmail says it. Nothing is
  * sent, queued or connected to. Hostile input: the addresses.
  */
-import { type Control, ControlError } from '../control/control.ts';
+import type { Control } from '../control/control.ts';
 import { openRewriter } from '../control/rewriting.ts';
 import { isMailbox } from '../mail/address.ts';
 import { escapeText } from '../mail/text.ts';
 import type { Verification } from './arguments.ts';
 import { hostNames } from './submit.ts';
+import { waysOf } from './ways.ts';
 
 const EX_OK = 0;
 const EX_USAGE = 64;
@@ -28,12 +29,12 @@ export function verify(
   }
   const said: string[] = [];
   const rewriter = openRewriter(control, hostNames(control, hostName, said));
-  const host = relayOf(control);
   const lines: string[] = [];
   let status = EX_OK;
   for (const recipient of new Set(recipients)) {
     for (const { address } of rewriter.recipients([{ address: recipient }])) {
       if (isMailbox(address)) {
+        const host = hostFor(control, address);
         lines.push(`${address}... deliverable: mailer relay, ${host}user ${address}`);
       } else {
         lines.push(`${recipient}... this is no address that can be used`);
@@ -49,14 +50,9 @@ export function verify(
   return { output: lines.map((line) => `${escapeText(line)}\n`).join(''), problem: said, status };
 }
 
-/** The relay that is tried first; nothing while there is none. */
-function relayOf(control: Control): string {
-  try {
-    const [relay] = control.get('relay');
-    return relay === undefined ? '' : `host ${relay.path ?? relay.host}, `;
-  } catch (error) {
-    // The addresses are what was asked about; mail waits until the relay is mended.
-    if (error instanceof ControlError) return '';
-    throw error;
-  }
+/** The relay that is tried first; nothing while there is none, for the addresses were asked about. */
+function hostFor(control: Control, address: string): string {
+  const ways = waysOf(control, '', [address]);
+  const host = 'problem' in ways ? undefined : ways[0]?.host;
+  return host === undefined ? '' : `host ${host}, `;
 }

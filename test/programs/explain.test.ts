@@ -42,7 +42,10 @@ test('explain shows envelope, entries, route, header, and each change with its r
     'to: <eve@x.test>',
   ]);
   assert.match(done.stdout, /^ {4}\d{8}T\d{6}\.\d{6}Z:\d+:root@example\.com:eve@x\.test$/m);
-  assert.match(done.stdout, /^ {4}smtps:\/\/user@smtp\.test:465\n {4}else smtp:\/\/b\.test:25$/m);
+  assert.match(
+    done.stdout,
+    /^ {4}default: smtps:\/\/user@smtp\.test:465, else smtp:\/\/b\.test:25$/m,
+  );
   const start = lines.indexOf('What is done, and why') + 1;
   assert.deepEqual(
     lines.slice(start, lines.indexOf('', start)).map((line) => line.trim()),
@@ -64,6 +67,19 @@ test('explain shows envelope, entries, route, header, and each change with its r
   assert.match(done.stdout, /^ {4}From: root@example\.com \(Cron\)$/m);
   assert.match(done.stdout, /^ {4}Content-Transfer-Encoding: quoted-printable$/m);
   assert.doesNotMatch(done.stdout, /^ {4}Bcc:/m);
+});
+
+test('explain names the route of each recipient', async (t) => {
+  const site = siteFor(t);
+  site.control('relay', 'a.test');
+  site.control('smtproutes', 'x.test:b.test');
+  const done = await site.run('picorelay', ['explain', 'eve@x.test', 'ann@y.test'], '\n');
+  assert.match(
+    done.stdout,
+    /\n {4}to x\.test: smtp:\/\/b\.test:25\n {8}<eve@x\.test>\n {4}default: smtp:\/\/a\.test:25\n {8}<ann@y\.test>\n/,
+  );
+  const verified = await site.run('sendmail', ['-bv', 'eve@x.test']);
+  assert.match(verified.stdout, /host b\.test, user eve@x\.test/);
 });
 
 test('What explain shows is what sendmail does', async (t) => {
