@@ -2,6 +2,7 @@
 import { hostname, userInfo } from 'node:os';
 import yargs from 'yargs';
 import packageJson from '../package.json' with { type: 'json' };
+import { printDigest } from '../src/admin/digest.ts';
 import { listQueue, printQueue, troublesOf } from '../src/admin/list.ts';
 import { findEntries, printEntry } from '../src/admin/show.ts';
 import { openControl } from '../src/control/control.ts';
@@ -49,6 +50,17 @@ async function parse(): Promise<void> {
           describe: 'any part of its name that no other has',
         }),
       ({ id }) => show(id),
+    )
+    .command(
+      'digest',
+      'what went out, what waits and why, what was refused: for a daily line of cron',
+      (command) =>
+        command.option('hours', {
+          type: 'number',
+          default: 24,
+          describe: 'how far it looks back, at most a week',
+        }),
+      ({ hours }) => digest(hours),
     )
     .command(
       'run',
@@ -153,6 +165,11 @@ function list(json: boolean): void {
   const { entries, undelivered } = listQueue(spool);
   const paused = troublesOf(spool);
   process.stdout.write(`${JSON.stringify({ entries, undelivered, paused }, null, 2)}\n`);
+}
+
+function digest(hours: number): void {
+  if (!(hours >= 1 && hours <= 168)) throw new Error('digest: --hours takes 1 to 168');
+  process.stdout.write(printDigest(openSpool(), control.get('me'), Date.now(), Math.floor(hours)));
 }
 
 function show(id: string): void {

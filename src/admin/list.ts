@@ -87,7 +87,7 @@ function printEntry(entry: ListedEntry, now: number): string {
 }
 
 /** A span of milliseconds in its largest unit. */
-function showSpan(millis: number): string {
+export function showSpan(millis: number): string {
   const seconds = Math.max(0, Math.round(millis / 1000));
   if (seconds < 120) return `${seconds}s`;
   if (seconds < 7200) return `${Math.round(seconds / 60)}m`;
@@ -95,6 +95,7 @@ function showSpan(millis: number): string {
   return `${Math.round(seconds / 86_400)}d`;
 }
 
-function count(number: number, noun: string): string {
-  return `${number} ${noun}${number === 1 ? '' : 's'}`;
+/** As in `1 mail`, `2 mails`, `2 tries`. */
+export function count(number: number, noun: string): string {
+  return `${number} ${number === 1 ? noun : `${noun}s`.replace(/ys$/, 'ies')}`;
 }

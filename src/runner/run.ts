@@ -11,6 +11,7 @@ import { DEFAULT_PLAN, type RetryPlan } from '../control/retry.ts';
 import type { Log } from '../log/log.ts';
 import { domainOf } from '../mail/address.ts';
 import { isDue, mayRelay, scheduleFor, watchOf } from '../queue/schedule.ts';
+import { addCounts, formatStats, parseStats } from '../queue/stats.ts';
 import { hasCode } from '../spool/disk.ts';
 import { addressOf, parseBase } from '../spool/name.ts';
 import type { Entry, Spool } from '../spool/spool.ts';
@@ -312,6 +313,10 @@ class Runner {
     this.#total.deferred += delivered.deferred;
     this.#total.refused += delivered.refused;
     this.#total.left += delivered.left;
+    if (delivered.relayed + delivered.deferred + delivered.refused > 0) {
+      const stats = addCounts(parseStats(this.#spool.readStats()), delivered, now);
+      this.#spool.writeStats(formatStats(stats));
+    }
     for (const entry of delivered.held) if (isNew(entry)) this.#passedOver.add(entry.base);
     return delivered.probe;
   }

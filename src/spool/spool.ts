@@ -539,6 +539,20 @@ export class Spool {
     replaceText(this.#path('run', 'seen'), times.join(''));
   }
 
+  /** What came of attempts by the hour (queue/stats.ts); empty when there is nothing. */
+  readStats(): string {
+    return this.#readOr(this.#path('run', 'stats'));
+  }
+
+  writeStats(text: string): void {
+    replaceText(this.#path('run', 'stats'), text);
+  }
+
+  /** How many files lie in corrupt/. */
+  countCorrupt(): number {
+    return this.#names('corrupt').filter((name) => !name.endsWith(':.reason')).length;
+  }
+
   /** What the administrator was told of (runner/alarm.ts); undefined when there is nothing. */
   readAlerts(): string | undefined {
     try {

@@ -17,6 +17,8 @@ function siteFor(t: TestContext): Site & { readonly services: Running[] } {
   const site = Object.assign(makeSite(), { services: [] as Running[] });
   t.after(async () => {
     for (const service of site.services) await service.stop();
+    // A submission that met no service has started a runner of its own.
+    await site.atRest();
     site.remove();
   });
   return site;
