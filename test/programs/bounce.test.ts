@@ -155,7 +155,7 @@ test('Expired mail is reported with its history, delayed mail once, while the re
   const port = await freePort();
   site.relays(port);
   await site.run('picorelay', ['run', '--once']);
-  assert.match(site.queued().join(), /::jo@y\.test:0@/, 'the report waits for the relay');
+  assert.match(site.queued().join(), /::jo@y\.test(,|:0@|$)/, 'the report waits for the relay');
   site.control('queuelifetime', '5d');
   site.relays(relay.port);
   await site.run('picorelay', ['run', '--once']);

@@ -17,9 +17,15 @@ function siteFor(t: TestContext): Site & { readonly services: Running[] } {
   const site = Object.assign(makeSite(), { services: [] as Running[] });
   t.after(async () => {
     for (const service of site.services) await service.stop();
-    // A submission that met no service has started a runner of its own.
-    await site.atRest();
-    site.remove();
+    // A submission that met no service has started a runner of its own, which may still write.
+    await waitFor('the end of the site', () => {
+      try {
+        site.remove();
+        return true;
+      } catch {
+        return false;
+      }
+    });
   });
   return site;
 }
