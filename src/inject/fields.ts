@@ -6,6 +6,7 @@
 import { encodedWords, formatDate, formatMailbox } from '../mail/completion.ts';
 import { fieldBody, formatField, type HeaderField } from '../mail/header.ts';
 import { mailboxOf } from '../mail/raw-address.ts';
+import { stamp } from '../mail/stamp.ts';
 import { type AddressDefaults, rewriteAddressList } from './address-list.ts';
 
 /** What the header says once its addresses are completed. Addresses are in raw form. */
@@ -145,9 +146,9 @@ export function completeFields(read: ReadFields, made: NewFields): readonly Head
   const add = (name: string, body: () => string): void => {
     if (!seen.has(`${prefix}${name}`.toLowerCase())) added.push(formatField(prefix + name, body()));
   };
-  const stamp = made.time.toISOString().replace(/\..*|\D/g, '');
+  const digits = stamp(made.time.getTime()).replace('T', '');
   add('Date', () => formatDate(made.time, 0));
-  add('Message-ID', () => `<${stamp}.${made.pid}.qmail@${made.idHost}>`);
+  add('Message-ID', () => `<${digits}.${made.pid}.qmail@${made.idHost}>`);
   add('From', () => formatAuthor(made.from));
   const to = `${prefix}to`.toLowerCase();
   if (!seen.has(to)) add('Cc', () => 'recipient list not shown: ;');

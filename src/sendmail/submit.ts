@@ -8,6 +8,7 @@ import { completeHeader, formatDate, receivedField, recipientsOf } from '../mail
 import type { Envelope, Origin, Recipient } from '../mail/envelope.ts';
 import { assembleMessage, type HeaderReader, readHeader } from '../mail/header.ts';
 import { keptNotes, type Note } from '../mail/note.ts';
+import { stamp } from '../mail/stamp.ts';
 import type { Spool } from '../spool/spool.ts';
 import type { Delivery } from './arguments.ts';
 
@@ -145,7 +146,7 @@ export function queueCompleted(
     {
       time,
       zoneMinutes,
-      messageId: `${time.toISOString().replace(/\D/g, '')}.${origin.time % 1000}.${origin.pid}.picorelay`,
+      messageId: `${stamp(time.getTime())}.${origin.time % 1_000_000}.${origin.pid}.picorelay`,
       idHost: names.idHost,
       from: () => ({ ...author, address: rewriter.author(author.address) }),
       received: receivedField({ ...origin, host: names.me }, formatDate(time, zoneMinutes)),

@@ -14,6 +14,8 @@
  * Hostile input: any name that somebody puts into the folder. Parsing never throws.
  */
 
+import { stamp } from '../mail/stamp.ts';
+
 /** What an entry's base name says. Times are microseconds since 1970-01-01 UTC. */
 export interface BaseName {
   readonly time: number;
@@ -190,8 +192,8 @@ function cut(encoded: string, address: string, max: number): string {
 
 function formatMicros(time: number): string {
   const millis = Math.floor(time / 1000);
-  const micros = String(time - millis * 1000).padStart(3, '0');
-  return `${new Date(millis).toISOString().replace(/[-:]/g, '').slice(0, -1)}${micros}Z`;
+  const micros = String(time - Math.floor(millis / 1000) * 1_000_000).padStart(6, '0');
+  return `${stamp(millis)}.${micros}Z`;
 }
 
 function parseMicros(text: string): number | undefined {
@@ -200,7 +202,7 @@ function parseMicros(text: string): number | undefined {
 }
 
 function formatSeconds(millis: number): string {
-  return `${new Date(millis).toISOString().replace(/[-:]/g, '').slice(0, 15)}Z`;
+  return `${stamp(millis)}Z`;
 }
 
 function parseSeconds(text: string): number | undefined {
