@@ -2,7 +2,9 @@
  * picorelay-send: one attempt at the entries named, like PicoQmail's minismtpsend. Names are base
  * names, file names or paths of entries; due or not, in or out of a window.
  *
- * Exit: 0 all relayed, 66 no such entry, 69 one was refused, 75 one waits.
+ * Exit: 0 all relayed, 66 no such entry, 69 one was refused, 75 one waits. With --quiet, for a sendmail
+ * that waits for the outcome, 69 says that all were refused; an entry that is gone was taken by another
+ * runner and is none of its business.
  */
 import { basename } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -15,8 +17,11 @@ import type { Entry, Spool } from '../src/spool/spool.ts';
 const USAGE = `usage: picorelay-send [-v] [--quiet] FILE...
 Makes one attempt at each of these entries, due or not.
   -v       shows the dialogue with the relay; secrets are masked
-  --quiet  prints nothing but trouble
+  --quiet  says only what did not go through, on standard error
 `;
+
+/** Of the log's events, those that somebody who waits for the outcome has to hear. */
+const BAD_NEWS = /^(deferred|refused|expired|corrupt|fault) /;
 
 // Whoever reads this has seen enough: `picorelay-send … | head`.
 process.stdout.on('error', () => process.exit());
@@ -57,7 +62,10 @@ async function main(): Promise<number> {
       random: Math.random,
       stop: stopOnSignals('SIGTERM', 'SIGINT', 'SIGHUP'),
       stderr: (text) => process.stderr.write(text),
-      ...(quiet ? {} : { onEvent: (brief: string) => process.stdout.write(`${brief}\n`) }),
+      onEvent: (brief) => {
+        if (!quiet) process.stdout.write(`${brief}\n`);
+        else if (BAD_NEWS.test(brief)) say(brief);
+      },
       ...(verbose
         ? { onLine: (side: 'C' | 'S', line: string) => process.stderr.write(`${side}: ${line}\n`) }
         : {}),
@@ -76,9 +84,10 @@ async function main(): Promise<number> {
       probe: true,
       stop: () => runner.world.stop.aborted,
     });
-    for (const name of unknown)
+    for (const name of quiet ? [] : unknown)
       say(`${JSON.stringify(name)} is no entry of ${runner.spool.folder}/spool`);
-    if (dispatcher.trouble !== undefined) say(`paused: ${dispatcher.trouble}`);
+    if (dispatcher.trouble !== undefined) say(`queued, but paused: ${dispatcher.trouble}`);
+    if (quiet) return tally.refused > 0 && tally.refused === names.length ? 69 : 0;
     if (tally.refused > 0) return 69;
     if (tally.deferred + tally.left > 0 || dispatcher.trouble !== undefined) return 75;
     return unknown.length > 0 ? 66 : 0;

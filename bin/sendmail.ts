@@ -10,8 +10,13 @@ import { type Control, ControlError, openControl } from '../src/control/control.
 import { loginName, minutesEast } from '../src/control/host.ts';
 import { originTime } from '../src/mail/envelope.ts';
 import { HeaderTooLong } from '../src/mail/header.ts';
-import { handOff } from '../src/runner/handoff.ts';
-import { type Delivery, parseInvocation, type SmtpService } from '../src/sendmail/arguments.ts';
+import { type HandedOff, handOff } from '../src/runner/handoff.ts';
+import {
+  type Delivery,
+  parseInvocation,
+  type QueueRun,
+  type SmtpService,
+} from '../src/sendmail/arguments.ts';
 import { type Caller, Rejected, submit, troublesOf } from '../src/sendmail/submit.ts';
 import { becomeOwner } from '../src/spool/become.ts';
 import { readPieces } from '../src/spool/input.ts';
@@ -22,6 +27,7 @@ const EX = {
   ok: 0,
   usage: 64,
   dataError: 65,
+  unavailable: 69,
   software: 70,
   ioError: 74,
   temporary: 75,
@@ -40,12 +46,16 @@ async function main(): Promise<number> {
       say(invocation.problem);
       return EX.usage;
     case 'nothing':
+      if (invocation.word !== 'newaliases') {
+        fs.writeSync(1, `${program}: no host status is kept here\n`);
+      }
       return EX.ok;
     case 'list': {
-      const { printQueue } = await import('../src/admin/list.ts');
+      const { printMailq } = await import('../src/admin/mailq.ts');
       try {
         const spool = new Spool(openControl(controlFolder()).get('spooldir'), process.pid);
-        fs.writeSync(1, printQueue(spool, Date.now()));
+        const text = printMailq(spool, minutesEast(new Date(), process.env['TZ']));
+        for (let rest = Buffer.from(text); rest.length > 0; rest = rest.subarray(answer(rest)));
         return EX.ok;
       } catch (error) {
         say(error instanceof Error ? error.message : String(error));
@@ -68,11 +78,8 @@ async function main(): Promise<number> {
       return deliver(invocation);
     case 'smtp':
       return serve(invocation);
-    default:
-      say(
-        `-b and -q modes other than -bm, -bs, -bp, -bv and -bi are not there yet: use "picorelay run"`,
-      );
-      return EX.usage;
+    case 'run':
+      return runNow(invocation);
   }
 }
 
@@ -97,8 +104,29 @@ function deliver(delivery: Delivery): number {
     say(`${error instanceof Error ? error.message : String(error)}; nothing was queued`);
     return statusOf(error);
   }
-  offer(bases, folder, delivery, control);
-  return EX.ok;
+  return offer(bases, folder, delivery, control) === 'refused' ? EX.unavailable : EX.ok;
+}
+
+/** -q: one attempt at what waits; exit 0 says that it was made, not what came of it. */
+async function runNow(run: QueueRun): Promise<number> {
+  const { entriesOf } = await import('../src/sendmail/queue-run.ts');
+  const control = openControl(controlFolder());
+  try {
+    const folder = control.get('spooldir');
+    const bases = entriesOf(openSpool(folder).list().entries, run);
+    // The kernel limits the length of a command line.
+    for (let from = 0; from < bases.length; from += 500) {
+      const { verbose } = run;
+      offer(bases.slice(from, from + 500), folder, { immediate: 'wait', verbose }, control);
+    }
+    return EX.ok;
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : undefined;
+    // No spool yet: nothing waits.
+    if (code === 'ENOENT') return EX.ok;
+    say(error instanceof Error ? error.message : String(error));
+    return statusOf(error);
+  }
 }
 
 /** -bs: SMTP on standard input and output. */
@@ -111,7 +139,9 @@ async function serve(service: SmtpService): Promise<number> {
     write: answer,
     openSpool,
     caller: whoCalls(),
-    queued: (bases, folder) => offer(bases, folder, service, control),
+    queued: (bases, folder) => {
+      offer(bases, folder, service, control);
+    },
     warn: say,
   });
 }
@@ -138,15 +168,18 @@ function whoCalls(): () => Caller {
   });
 }
 
-/** Has queued mail sent. Never throws: whatever is wrong with starting the runner, cron finds it. */
+/**
+ * Has queued mail sent, and tells whether the relay refused it for every recipient while we waited.
+ * Never throws: whatever is wrong with starting the runner, cron finds it.
+ */
 function offer(
   bases: readonly string[],
   spoolFolder: string,
   { immediate, verbose }: Pick<Delivery, 'immediate' | 'verbose'>,
   control: Control,
-): void {
+): HandedOff['kind'] {
   try {
-    const trouble = handOff({
+    const handed = handOff({
       immediate: immediate ?? control.get('immediate'),
       verbose,
       spoolFolder,
@@ -156,11 +189,13 @@ function offer(
       environment: runnerEnvironment(),
       now: Date.now(),
     });
-    if (trouble !== undefined) say(trouble);
+    if (handed.kind === 'trouble') say(handed.reason);
+    return handed.kind;
   } catch (error) {
     say(
       `queued, but not offered at once: ${error instanceof Error ? error.message : String(error)}`,
     );
+    return 'trouble';
   }
 }
 

@@ -48,10 +48,11 @@ export function offerAtOnce(
   const { node, bin } = place;
   try {
     const immediate = control.get('immediate');
-    return handOff({
+    const handed = handOff({
       ...{ immediate, verbose: false, spoolFolder, bases },
       ...{ node, bin, environment, now: place.now },
     });
+    return handed.kind === 'trouble' ? handed.reason : undefined;
   } catch (error) {
     return `queued, but not offered at once: ${error instanceof Error ? error.message : String(error)}`;
   }

@@ -21,27 +21,44 @@ export interface Handoff {
   readonly now: number;
 }
 
-/** Returns what could not be done, in one line; undefined when all is well. */
-export function handOff(handoff: Handoff): string | undefined {
+/** What became of a hand-off. */
+export type HandedOff =
+  /** Under way, or done, or waiting for cron. */
+  | { readonly kind: 'offered' }
+  /** It was offered before the caller goes on, and the relay refused it for every recipient. */
+  | { readonly kind: 'refused' }
+  /** It waits for cron, because of this, one line. */
+  | { readonly kind: 'trouble'; readonly reason: string };
+
+const OFFERED: HandedOff = { kind: 'offered' };
+
+/** picorelay-send's exit status when every entry was refused. */
+const EX_UNAVAILABLE = 69;
+
+export function handOff(handoff: Handoff): HandedOff {
   const { node, bin, environment: env, bases, verbose } = handoff;
-  if (handoff.immediate === 'off' && !verbose) return undefined;
+  if (handoff.immediate === 'off' && !verbose) return OFFERED;
   const wait = verbose || handoff.immediate === 'wait';
-  if (!wait && wakeRunner(handoff.spoolFolder)) return undefined;
-  if (!wait && !announceRunner(handoff.spoolFolder, handoff.now)) return undefined;
+  if (!wait && wakeRunner(handoff.spoolFolder)) return OFFERED;
+  if (!wait && !announceRunner(handoff.spoolFolder, handoff.now)) return OFFERED;
   if (wait) {
     // Loaded only when it is needed: it takes milliseconds.
     const { spawnSync } = process.getBuiltinModule('node:child_process');
-    const how = verbose ? '--verbose' : '--quiet';
-    const { error } = spawnSync(node, [`${bin}/picorelay-send`, how, '--', ...bases], {
+    const how = verbose ? ['--quiet', '--verbose'] : ['--quiet'];
+    const { error, status } = spawnSync(node, [`${bin}/picorelay-send`, ...how, '--', ...bases], {
       stdio: ['ignore', 'ignore', 'inherit'],
       env,
     });
-    return error && `queued, but picorelay-send could not be started: ${error.message}`;
+    if (error === undefined) return status === EX_UNAVAILABLE ? { kind: 'refused' } : OFFERED;
+    return {
+      kind: 'trouble',
+      reason: `queued, but picorelay-send could not be started: ${error.message}`,
+    };
   }
   // Nothing of the caller's is held open: cron and PHP wait for the end of its output.
   return startDetached(node, [`${bin}/picorelay-cron`, '--background'], env)
-    ? undefined
-    : 'queued, but the runner could not be started; cron will send it';
+    ? OFFERED
+    : { kind: 'trouble', reason: 'queued, but the runner could not be started; cron will send it' };
 }
 
 /** What node's own child_process starts a process with (src/process_wrap.cc), as far as it is used here. */

@@ -43,13 +43,26 @@ export interface Verification extends Pick<Delivery, 'recipients' | 'problems'> 
   readonly mode: 'verify';
 }
 
+/** -q: offers what waits to the relay now. */
+export interface QueueRun {
+  readonly mode: 'run';
+  readonly verbose: boolean;
+  /** The entries that hold this text, in lower case; undefined: all. */
+  readonly match:
+    | { readonly field: 'id' | 'sender' | 'recipient'; readonly text: string }
+    | undefined;
+  /** -q!…: those that do not. */
+  readonly negated: boolean;
+}
+
 export type Invocation =
   | Delivery
+  | QueueRun
   | SmtpService
   /** newaliases, hoststat, purgestat: nothing to do, exit 0. */
   | { readonly mode: 'nothing'; readonly word: string }
   | Verification
-  | { readonly mode: 'list' | 'run' }
+  | { readonly mode: 'list' }
   | { readonly mode: 'refuse'; readonly problem: string };
 
 interface State {
@@ -64,6 +77,8 @@ interface State {
   ret: Delivery['ret'];
   envid: string | undefined;
   problem: string | undefined;
+  match: QueueRun['match'];
+  negated: boolean;
 }
 
 /**
@@ -100,6 +115,12 @@ const REFUSED: Readonly<Record<string, string>> = {
   t: 'there is no address test mode; try picorelay show',
   h: 'there is no host status to show',
   H: 'there is no host status to purge',
+};
+
+const MATCHES: Readonly<Record<string, NonNullable<QueueRun['match']>['field']>> = {
+  I: 'id',
+  S: 'sender',
+  R: 'recipient',
 };
 
 const DELIVERIES: Readonly<Record<string, Delivery['immediate']>> = {
@@ -145,10 +166,21 @@ const OPTIONS: Readonly<Record<string, Option>> = {
       else state.problem = `-b${value}: ${REFUSED[value] ?? 'there is no such mode'}`;
     },
   },
+  // An interval asks for a daemon elsewhere; here, and with qf or p behind it, the queue is run once.
   q: {
     takes: 'glued',
-    apply: (state) => {
+    apply: (state, value) => {
       state.mode = 'run';
+      const [, not, letter = '', text = ''] = /^(!?)([ISR])(.*)$/s.exec(value) ?? [];
+      const field = MATCHES[letter];
+      if (field !== undefined && text === '') {
+        state.problem = `-q${value}: expected a part of the ${field} right behind it`;
+      } else if (field !== undefined) {
+        state.match = { field, text: text.toLowerCase() };
+        state.negated = not === '!';
+      } else if (!/^(f|p?(\d+[smhdw]?)*)$/.test(value)) {
+        state.problem = `-q${show(value)}: expected nothing, a time, or -qI, -qS or -qR with a text`;
+      }
     },
   },
   o: {
@@ -233,6 +265,8 @@ export function parseInvocation(program: string, argv: readonly string[]): Invoc
     ret: undefined,
     envid: undefined,
     problem: undefined,
+    match: undefined,
+    negated: false,
   };
   const operands: string[] = [];
   const words = [...argv];
@@ -251,6 +285,10 @@ export function parseInvocation(program: string, argv: readonly string[]): Invoc
   if (mode === 'smtp') {
     const { sender, fullName, immediate, verbose } = state;
     return { mode, sender, fullName, immediate, verbose };
+  }
+  if (mode === 'run') {
+    const { verbose, match, negated } = state;
+    return { mode, verbose, match, negated };
   }
   if (mode === 'verify') return { mode, ...readOperands(operands) };
   if (mode !== 'deliver') return { mode };

@@ -278,6 +278,12 @@ export class Spool {
     );
   }
 
+  /** The octets of an entry's file, its block included; undefined when it has moved on. */
+  sizeOf({ base, state }: Entry): number | undefined {
+    const path = this.#path('spool', formatName(base, state));
+    return fs.lstatSync(path, { throwIfNoEntry: false })?.size;
+  }
+
   /** Opens the message of an entry that is only looked at, by its whole file name. */
   look(base: string, folder: 'spool' | 'Undelivered', name: string): StoredMessage {
     return new StoredMessage(this.#path(folder, name), base);

@@ -14,8 +14,6 @@ test('An empty and a missing spool are an empty queue', async (t) => {
   assert.deepEqual(listed, { status: 0, stdout: 'Mail queue is empty\n', stderr: '' });
   const json = await site.run('picorelay', ['list', '--json']);
   assert.deepEqual(JSON.parse(json.stdout), { entries: [], undelivered: 0, paused: [] });
-  const mailq = await site.run('sendmail', ['-bp']);
-  assert.deepEqual(mailq, listed);
   assert.deepEqual(site.names('.'), [], 'looking makes nothing');
 });
 

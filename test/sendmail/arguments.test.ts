@@ -183,6 +183,26 @@ for (const [program, argv, mode] of MODES) {
   });
 }
 
+const RUNS: readonly (readonly [readonly string[], object])[] = [
+  [['-q'], {}],
+  [['-q30m'], {}],
+  [['-q1h30m'], {}],
+  [['-qf'], {}],
+  [['-qp5m'], {}],
+  [['-q', '-v'], { verbose: true }],
+  [['-qIabc'], { match: { field: 'id', text: 'abc' } }],
+  [['-qRBob@X.test'], { match: { field: 'recipient', text: 'bob@x.test' } }],
+  [['-qSroot'], { match: { field: 'sender', text: 'root' } }],
+  [['-q!Sroot'], { match: { field: 'sender', text: 'root' }, negated: true }],
+];
+
+for (const [argv, expected] of RUNS) {
+  test(`${argv.join(' ')} runs the queue`, () => {
+    const plain = { mode: 'run', verbose: false, match: undefined, negated: false };
+    assert.deepEqual(parseInvocation('sendmail', argv), { ...plain, ...expected });
+  });
+}
+
 const REFUSED: readonly (readonly [readonly string[], RegExp])[] = [
   [['-bd'], /daemon/],
   [['-bt'], /^-bt: /],
@@ -200,6 +220,10 @@ const REFUSED: readonly (readonly [readonly string[], RegExp])[] = [
   [['-R', 'half'], /-R "half"/],
   [['-V', 'a b'], /-V "a b"/],
   [['-V', 'x'.repeat(101)], /-V /],
+  [['-qI'], /-qI: expected a part of the id/],
+  [['-q!S'], /-q!S: expected a part of the sender/],
+  [['-qsometimes'], /-q"sometimes": expected/],
+  [['-qQx'], /-q"Qx": expected/],
 ];
 
 for (const [argv, problem] of REFUSED) {
