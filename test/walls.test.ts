@@ -15,9 +15,9 @@ const LAYERS: Readonly<Record<string, number>> = {
   'src/runner': 3,
   'src/sendmail': 4,
   'src/inject': 4,
-  'src/admin': 4,
   'src/listen': 4,
-  bin: 5,
+  'src/admin': 5,
+  bin: 6,
 };
 
 /** Dependencies that one file alone may load. */

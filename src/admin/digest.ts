@@ -3,7 +3,8 @@ import { addCounts, HOUR, parseStats, sumSince } from '../queue/stats.ts';
 import { hasCode } from '../spool/disk.ts';
 import { parseBase, showPart } from '../spool/name.ts';
 import type { Attempt } from '../spool/result.ts';
-import type { Spool } from '../spool/spool.ts';
+import { Spool } from '../spool/spool.ts';
+import { CommandError, EX_USAGE, type World } from './command.ts';
 import { count, showSpan, troublesOf } from './list.ts';
 
 /** So many lines for each thing that is listed; twenty in all. */
@@ -13,15 +14,25 @@ const REFUSALS = 6;
 /** Characters of a line. */
 const WIDTH = 78;
 
+export function digest({ hours }: { readonly hours: number }, world: World): number {
+  const { control, pid, stdout, now } = world;
+  if (!(hours >= 1 && hours <= 168)) {
+    throw new CommandError(EX_USAGE, 'digest: --hours takes 1 to 168');
+  }
+  const spool = new Spool(control.get('spooldir'), pid);
+  stdout.write(printDigest(spool, control.get('me'), now(), Math.floor(hours)));
+  return 0;
+}
+
 /**
  * At most twenty lines about the last hours; empty when nothing happened, nothing waits and nothing is
  * wrong.
  * @param hours how far it looks back
  */
-export function printDigest(spool: Spool, host: string, now: number, hours: number): string {
+function printDigest(spool: Spool, host: string, now: number, hours: number): string {
   let lines: readonly string[];
   try {
-    lines = digest(spool, now, hours);
+    lines = digestLines(spool, now, hours);
   } catch (error) {
     // No spool yet: nothing was ever queued.
     if (hasCode(error, 'ENOENT')) return '';
@@ -32,7 +43,7 @@ export function printDigest(spool: Spool, host: string, now: number, hours: numb
   return [head, ...lines].map((line) => `${cut(line)}\n`).join('');
 }
 
-function digest(spool: Spool, now: number, hours: number): readonly string[] {
+function digestLines(spool: Spool, now: number, hours: number): readonly string[] {
   const since = now - hours * HOUR;
   const { relayed, deferred, refused } = sumSince(
     addCounts(parseStats(spool.readStats()), { relayed: 0, deferred: 0, refused: 0 }, now),

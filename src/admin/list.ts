@@ -3,7 +3,8 @@
 import { escapeText } from '../mail/text.ts';
 import { hasCode } from '../spool/disk.ts';
 import { parseBase, showPart } from '../spool/name.ts';
-import type { Entry, Spool } from '../spool/spool.ts';
+import { type Entry, Spool } from '../spool/spool.ts';
+import { printJson, type World } from './command.ts';
 
 /** What `picorelay list --json` prints for an entry. */
 export interface ListedEntry {
@@ -18,8 +19,19 @@ export interface ListedEntry {
   readonly next?: string;
 }
 
+export function list({ json }: { readonly json: boolean }, world: World): number {
+  const spool = new Spool(world.control.get('spooldir'), world.pid);
+  if (!json) {
+    world.stdout.write(printQueue(spool, world.now()));
+    return 0;
+  }
+  const { entries, undelivered } = listQueue(spool);
+  printJson(world, { entries, undelivered, paused: troublesOf(spool) });
+  return 0;
+}
+
 /** The queue as text, with a last line that counts. */
-export function printQueue(spool: Spool, now: number): string {
+function printQueue(spool: Spool, now: number): string {
   const { entries, undelivered } = listQueue(spool);
   const lines = entries.map((entry) => printEntry(entry, now));
   lines.push(...troublesOf(spool));
@@ -33,7 +45,7 @@ export function printQueue(spool: Spool, now: number): string {
 }
 
 /** The queue as data. */
-export function listQueue(spool: Spool): {
+function listQueue(spool: Spool): {
   readonly entries: readonly ListedEntry[];
   readonly undelivered: number;
 } {

@@ -5,13 +5,35 @@ import { hasCode } from '../spool/disk.ts';
 import type { StoredMessage } from '../spool/message.ts';
 import { formatName, parseBase, showPart } from '../spool/name.ts';
 import { type Attempt, formatAttempt } from '../spool/result.ts';
-import type { Spool } from '../spool/spool.ts';
+import { Spool } from '../spool/spool.ts';
+import { CommandError, EX_NOINPUT, EX_USAGE, type World } from './command.ts';
 
 /** The header is shown up to this many octets. */
 const HEADER_SHOWN = 16 * 1024;
 
+export function show({ id }: { readonly id: string }, world: World): number {
+  const spool = new Spool(world.control.get('spooldir'), world.pid);
+  const found = findEntries(spool, id);
+  const [first, ...others] = found;
+  if (first === undefined) {
+    throw new CommandError(
+      EX_NOINPUT,
+      `no mail has ${JSON.stringify(id)} in its name; see picorelay list`,
+    );
+  }
+  if (others.length > 0 && first.base !== id) {
+    const names = found.map(({ base }) => `\n  ${base}`).join('');
+    throw new CommandError(
+      EX_USAGE,
+      `${JSON.stringify(id)} is part of ${found.length} names:${names}`,
+    );
+  }
+  world.stdout.write(printEntry(spool, first));
+  return 0;
+}
+
 /** Where an entry was found. */
-export interface Found {
+interface Found {
   readonly base: string;
   readonly where: 'spool' | 'Undelivered';
   readonly name: string;
@@ -20,7 +42,7 @@ export interface Found {
 /**
  * The entries whose base name holds this text: every one of the queue and of Undelivered.
  */
-export function findEntries(spool: Spool, text: string): readonly Found[] {
+function findEntries(spool: Spool, text: string): readonly Found[] {
   try {
     return allEntries(spool).filter(({ base }) => base.includes(text));
   } catch (error) {
@@ -43,7 +65,7 @@ function allEntries(spool: Spool): readonly Found[] {
 }
 
 /** What `picorelay show` prints of an entry. */
-export function printEntry(spool: Spool, found: Found): string {
+function printEntry(spool: Spool, found: Found): string {
   const lines = [found.base, `    file: ${spool.folder}/${found.where}/${found.name}`];
   const history = spool.history(found.base, found.where);
   try {

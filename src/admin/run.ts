@@ -1,0 +1,117 @@
+/** picorelay run: the runner in the foreground, as a service or for one pass. */
+import { hostname } from 'node:os';
+import type { Door } from '../listen/door.ts';
+import { type OpenRunner, type Outside, openRunner, stopOnSignals } from '../runner/open.ts';
+import { runQueue, serveQueue } from '../runner/run.ts';
+import { Supervisor } from '../runner/supervisor.ts';
+import { wakeRunner } from '../runner/wake.ts';
+import { CommandError, EX_TEMPFAIL, type World } from './command.ts';
+
+export async function run(
+  args: {
+    readonly once: boolean;
+    readonly socket: string | undefined;
+    readonly verbose: boolean;
+  },
+  world: World,
+): Promise<number> {
+  return await (args.once ? runOnce(args.verbose, world) : serve(args, world));
+}
+
+function outside(stop: AbortSignal, verbose: boolean, { now, random, stderr }: World): Outside {
+  return {
+    now,
+    random,
+    stop,
+    stderr: (text) => stderr.write(text),
+    ...(verbose
+      ? { onLine: (side: 'C' | 'S', line: string) => stderr.write(`${side}: ${line}\n`) }
+      : {}),
+  };
+}
+
+async function runOnce(verbose: boolean, world: World): Promise<number> {
+  const stop = stopOnSignals('SIGTERM', 'SIGINT', 'SIGHUP');
+  const runner = openRunner(world.control, world.pid, {
+    ...outside(stop, verbose, world),
+    onEvent: (brief) => world.stdout.write(`${brief}\n`),
+  });
+  try {
+    const report = await runQueue(runner.spool, world.control, runner.log, runner.world, 'now');
+    if (report.kind === 'busy') throw new CommandError(EX_TEMPFAIL, 'another runner is at work');
+    const { relayed, deferred, refused, trouble } = report;
+    world.stdout.write(`${relayed} relayed, ${deferred} put off, ${refused} refused\n`);
+    if (trouble !== undefined) throw new CommandError(EX_TEMPFAIL, `paused: ${trouble}`);
+    return 0;
+  } finally {
+    await runner.close();
+  }
+}
+
+async function serve(
+  { socket, verbose }: { readonly socket: string | undefined; readonly verbose: boolean },
+  world: World,
+): Promise<number> {
+  const { control, env, stderr } = world;
+  const supervisor = new Supervisor(env, (reason) => stderr.write(`picorelay: ${reason}\n`));
+  let reload = false;
+  const runner = openRunner(
+    control,
+    world.pid,
+    outside(stopOnSignals('SIGTERM', 'SIGINT'), verbose, world),
+  );
+  process.on('SIGHUP', () => {
+    reload = true;
+    wakeRunner(runner.spool.folder);
+  });
+  runner.world.stop.addEventListener('abort', () => supervisor.stopping());
+  let door: Door | undefined;
+  try {
+    const where = listensAt(socket, world);
+    if (where !== undefined) door = await openSocket(where, runner, world);
+    await serveQueue(runner.spool, control, runner.log, runner.world, {
+      ready: () => supervisor.ready(),
+      waiting: () => {
+        stderr.write('picorelay: another runner is at work; waiting until it ends\n');
+      },
+      takeReload: () => {
+        const wanted = reload;
+        reload = false;
+        return wanted;
+      },
+    });
+    return 0;
+  } finally {
+    supervisor.end();
+    await door?.close();
+    await runner.close();
+  }
+}
+
+/** A socket of systemd's is the first descriptor behind the standard ones (sd_listen_fds(3)). */
+function listensAt(
+  path: string | undefined,
+  { env, pid: own }: World,
+): { path: string } | { fd: number } | undefined {
+  const { LISTEN_PID: pid, LISTEN_FDS: count } = env;
+  if (pid === String(own) && Number(count) >= 1) return { fd: 3 };
+  return path === undefined ? undefined : { path };
+}
+
+async function openSocket(
+  where: { path: string } | { fd: number },
+  { spool, log }: OpenRunner,
+  { control, pid, exactNow, zoneMinutes }: World,
+): Promise<Door> {
+  const { openDoor } = await import('../listen/door.ts');
+  const { houseOf } = await import('../listen/reception.ts');
+  const host = {
+    pid,
+    uid: process.getuid?.() ?? 0,
+    now: exactNow,
+    zoneMinutes,
+    hostName: hostname(),
+  };
+  const house = houseOf(spool, control, host, () => wakeRunner(spool.folder));
+  return await openDoor(where, house, (reason) => log.fault(reason));
+}
