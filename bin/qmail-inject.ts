@@ -6,6 +6,7 @@
 import fs from 'node:fs';
 import { openControl } from '../src/control/control.ts';
 import { minutesEast } from '../src/control/host.ts';
+import { readLimits } from '../src/control/limits.ts';
 import { openRewriter } from '../src/control/rewriting.ts';
 import { hostName, offerAtOnce } from '../src/inject/place.ts';
 import {
@@ -19,6 +20,7 @@ import { queueProgram, runQueueProgram } from '../src/inject/queue-program.ts';
 import { formatDate, receivedField } from '../src/mail/completion.ts';
 import { originTime } from '../src/mail/envelope.ts';
 import { assembleMessage, formatField, HeaderTooLong, readHeader } from '../src/mail/header.ts';
+import { checkRecipients, OverLimit } from '../src/mail/limits.ts';
 import { formatNote, keptNotes, type Note } from '../src/mail/note.ts';
 import { mailboxOf } from '../src/mail/raw-address.ts';
 import { WireForm } from '../src/mail/wireform.ts';
@@ -78,6 +80,9 @@ async function main(): Promise<number> {
   } else {
     const date = formatDate(time, minutesEast(time, process.env['TZ']));
     const received = formatField('Received', receivedField({ ...origin, host }, date));
+    const { limits, troubles } = readLimits(control);
+    for (const { text, file } of troubles) rewriter.warn(text, file);
+    checkRecipients(limits, plan.recipients.length);
     const isLocalName = (address: string) => plan.localNames.has(address);
     const envelope = {
       sender: rewriter.sender(mailboxOf(plan.sender)),
@@ -89,6 +94,7 @@ async function main(): Promise<number> {
       envelope,
       { ...origin, notes },
       message([received, ...fields]),
+      limits,
     );
     trouble = offerAtOnce(control, folder, bases, {
       environment: process.env,
@@ -142,6 +148,7 @@ function readLists(path: string | undefined): string {
 function report(error: unknown): number {
   say(`fatal: ${error instanceof Error ? error.message : String(error)}; nothing was queued`);
   if (error instanceof InjectError) return error.exit;
+  if (error instanceof OverLimit) return error.passes ? EXIT.temporary : EXIT.permanent;
   // Everything else is this host's trouble: a full disk, a control folder that cannot be read.
   return error instanceof HeaderTooLong ? EXIT.permanent : EXIT.temporary;
 }

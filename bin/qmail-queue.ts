@@ -5,10 +5,12 @@
  */
 import { openControl } from '../src/control/control.ts';
 import { minutesEast } from '../src/control/host.ts';
+import { readLimits } from '../src/control/limits.ts';
 import { openRewriter } from '../src/control/rewriting.ts';
 import { hostName, offerAtOnce } from '../src/inject/place.ts';
 import { EXIT, queueMessage } from '../src/inject/qmail-queue.ts';
 import { originTime } from '../src/mail/envelope.ts';
+import { OverLimit } from '../src/mail/limits.ts';
 import { EnvelopeError } from '../src/mail/qmail-envelope.ts';
 import { becomeOwner } from '../src/spool/become.ts';
 import { readPieces } from '../src/spool/input.ts';
@@ -41,7 +43,9 @@ function main(): number {
       defaultDomain: undefined,
     });
     const zone = minutesEast(new Date(), process.env['TZ']);
-    bases = queueMessage(readPieces(0), readPieces(1), spool, origin, host, zone, rewriter);
+    const { limits, troubles } = readLimits(control);
+    for (const { text, file } of troubles) rewriter.warn(text, file);
+    bases = queueMessage(readPieces(0), readPieces(1), spool, origin, host, zone, rewriter, limits);
   } catch (error) {
     return exitOf(error);
   }
@@ -58,6 +62,10 @@ function main(): number {
 function exitOf(error: unknown): number {
   if (error instanceof EnvelopeError) {
     return error.kind === 'too long' ? EXIT.addressTooLong : EXIT.badEnvelope;
+  }
+  if (error instanceof OverLimit) {
+    if (error.kind === 'disk') return EXIT.writeError;
+    return error.passes ? EXIT.refusedForNow : EXIT.refused;
   }
   const syscall = error instanceof Error && 'syscall' in error ? error.syscall : undefined;
   const code = error instanceof Error && 'code' in error ? error.code : undefined;

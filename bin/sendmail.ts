@@ -10,6 +10,7 @@ import { type Control, ControlError, openControl } from '../src/control/control.
 import { loginName, minutesEast } from '../src/control/host.ts';
 import { originTime } from '../src/mail/envelope.ts';
 import { HeaderTooLong } from '../src/mail/header.ts';
+import { OverLimit } from '../src/mail/limits.ts';
 import { type HandedOff, handOff } from '../src/runner/handoff.ts';
 import {
   type Delivery,
@@ -201,6 +202,7 @@ function offer(
 
 function statusOf(error: unknown): number {
   if (error instanceof Rejected) return error.status;
+  if (error instanceof OverLimit) return error.passes ? EX.temporary : EX.dataError;
   if (error instanceof HeaderTooLong) return EX.dataError;
   if (error instanceof ControlError) return EX.config;
   const code = error instanceof Error && 'code' in error ? error.code : undefined;

@@ -5,6 +5,7 @@
  * any text and never throw.
  */
 import { isMailbox } from '../mail/address.ts';
+import { type Floor, parseSize } from '../mail/limits.ts';
 import type { SenderMap } from '../mail/rewriting.ts';
 import { ALERT_EXAMPLES, type AlertRoad, isSafeUrl, parseAlert } from './alert.ts';
 import { parseDuration } from './duration.ts';
@@ -413,6 +414,44 @@ const spooldir: ControlFile<string> = {
   parse: single(absolutePath),
 };
 
+const databytes = limitFile(
+  'databytes',
+  'octets',
+  'The biggest message that is taken, in octets as it goes out. A bigger one is refused for good.',
+);
+
+const maxrecipients = limitFile(
+  'maxrecipients',
+  'recipients',
+  'The most recipients that a submission may name, before aliases. sendmail -bs takes at most 1000 where this says nothing, and its client may send the message again for the rest.',
+);
+
+const userentries = limitFile(
+  'userentries',
+  'recipients',
+  'How many recipients one user may have in the queue. What is more is refused for now, with exit status 75. root has no such limit.',
+);
+
+const userbytes = limitFile(
+  'userbytes',
+  'octets',
+  'How many octets of messages one user may have in the queue. root has no such limit.',
+);
+
+const spoolfree: ControlFile<Floor> = {
+  name: 'spoolfree',
+  kind: 'value',
+  takes: 'octets, as in 50M, or a percentage of the disk, as in 5%; 0 is no limit',
+  help: 'How much of the disk with the spool stays free: below it new mail is refused for now, with exit status 75, while the queue goes on and can write what becomes of it. The same goes for less than 100 free inodes, or less than that percentage of them. control/alert tells when that begins and ends.',
+  absent: { text: '10M' },
+  parse: single<Floor>((text) => {
+    const [, percent] = /^(\d{1,2}(?:\.\d{1,2})?)%$/.exec(text) ?? [];
+    if (percent !== undefined) return { value: { percent: Number(percent) } };
+    const octets = parseSize(text);
+    return octets === undefined ? undefined : { value: { octets } };
+  }),
+};
+
 const immediate: ControlFile<'background' | 'wait' | 'off'> = {
   name: 'immediate',
   kind: 'value',
@@ -692,6 +731,11 @@ const files = {
   sendermap,
   rewriteto,
   spooldir,
+  databytes,
+  maxrecipients,
+  userentries,
+  userbytes,
+  spoolfree,
   immediate,
   linger,
   retry,
@@ -753,6 +797,21 @@ function wholeNumber(name: string, most: number, text: string, help: string): Co
     parse: single((found) => {
       const number = /^\d{1,7}$/.test(found) ? Number(found) : 0;
       return number >= 1 && number <= most ? { value: number } : undefined;
+    }),
+  };
+}
+
+/** A limit that is off without its file, and with nought in it. */
+function limitFile(name: string, what: string, help: string): ControlFile<number> {
+  return {
+    name,
+    kind: 'value',
+    takes: `a number of ${what}, as in ${what === 'octets' ? '25M' : '500'}; 0 is no limit`,
+    help,
+    absent: { text: '0' },
+    parse: single((text) => {
+      const value = what === 'octets' || /^\d+$/.test(text) ? parseSize(text) : undefined;
+      return value === undefined ? undefined : { value };
     }),
   };
 }

@@ -4,6 +4,7 @@
  * Hostile input: both descriptors.
  */
 import type { Origin } from '../mail/envelope.ts';
+import type { Limits } from '../mail/limits.ts';
 import { parseEnvelope } from '../mail/qmail-envelope.ts';
 import type { Rewriter } from '../mail/rewriting.ts';
 import { submitRaw } from '../spool/raw.ts';
@@ -13,12 +14,14 @@ import type { Spool } from '../spool/spool.ts';
 export const EXIT = {
   queued: 0,
   addressTooLong: 11,
+  refused: 31,
   outOfMemory: 51,
   writeError: 53,
   readError: 54,
   configuration: 55,
   spoolMissing: 62,
   cannotMakeFile: 63,
+  refusedForNow: 71,
   bug: 81,
   badEnvelope: 91,
 } as const;
@@ -26,7 +29,7 @@ export const EXIT = {
 /**
  * @param zoneMinutes of the Received field's date, east of UTC
  * @returns base names of the new entries
- * @throws EnvelopeError, and the system calls' errors
+ * @throws EnvelopeError, OverLimit, and the system calls' errors
  */
 export function queueMessage(
   message: Iterable<Uint8Array>,
@@ -36,12 +39,13 @@ export function queueMessage(
   host: string,
   zoneMinutes: number,
   rewriter: Rewriter,
+  limits: Limits,
 ): readonly string[] {
-  const scratch = spool.scratch(origin);
+  const scratch = spool.scratch(origin, limits);
   try {
     for (const piece of message) scratch.write(piece);
     const parsed = parseEnvelope(envelope);
-    return submitRaw(spool, scratch, parsed, origin, host, zoneMinutes, rewriter);
+    return submitRaw(spool, scratch, parsed, origin, host, zoneMinutes, rewriter, limits);
   } finally {
     scratch.erase();
   }

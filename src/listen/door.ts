@@ -11,6 +11,7 @@ import { once } from 'node:events';
 import fs from 'node:fs';
 import net, { type Server, type Socket } from 'node:net';
 import type { Envelope } from '../mail/envelope.ts';
+import { OverLimit } from '../mail/limits.ts';
 import { EnvelopeError, parseEnvelope } from '../mail/qmail-envelope.ts';
 import { escapeText } from '../mail/text.ts';
 import { eraseFile, moveFile } from '../spool/disk.ts';
@@ -128,6 +129,10 @@ function receive(socket: Socket, house: House, complain: (reason: string) => voi
     } catch (error) {
       if (error instanceof EnvelopeError) {
         answer('D', `bad envelope: ${error.message}`);
+        return;
+      }
+      if (error instanceof OverLimit) {
+        answer(error.passes ? 'Z' : 'D', error.message);
         return;
       }
       const reason = error instanceof Error ? error.message : String(error);

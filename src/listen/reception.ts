@@ -1,5 +1,6 @@
 /** Brings messages that come in over a socket to the spool, by the same verbs as every submission. */
 import { type Control, ControlError, openControl } from '../control/control.ts';
+import { readLimits } from '../control/limits.ts';
 import { openRewriter } from '../control/rewriting.ts';
 import { submitRaw } from '../spool/raw.ts';
 import type { Spool } from '../spool/spool.ts';
@@ -26,17 +27,21 @@ export function houseOf(spool: Spool, control: Control, host: Host, queued: () =
       // Microseconds that no other message of this process has.
       last = Math.max(last + 1, Math.round(host.now() * 1000));
       const origin = { uid: host.uid, pid: host.pid, time: last, program: 'socket' };
-      const scratch = spool.scratch(origin);
+      // The process stays, and its control files change.
+      const now = openControl(control.folder);
+      const { limits, troubles } = readLimits(now);
+      const scratch = spool.scratch(origin, limits);
       return {
         write: (chunk) => scratch.write(chunk),
         commit: (envelope) => {
-          // The process stays, and its control files change.
-          const now = openControl(control.folder);
           const me = nameOf(now, host);
           const names = { me, defaultHost: me, defaultDomain: undefined };
           const rewriter = openRewriter(now, names);
+          for (const { text, file } of troubles) rewriter.warn(text, file);
           const { zoneMinutes } = host;
-          const bases = submitRaw(spool, scratch, envelope, origin, me, zoneMinutes, rewriter);
+          const bases = submitRaw(
+            ...([spool, scratch, envelope, origin, me, zoneMinutes, rewriter, limits] as const),
+          );
           queued();
           return bases;
         },

@@ -5,13 +5,14 @@
  */
 import type { Control } from '../control/control.ts';
 import type { Envelope, Origin } from '../mail/envelope.ts';
+import { type Limits, NO_LIMITS, OverLimit, tooBig } from '../mail/limits.ts';
 import { formatNote, type Note } from '../mail/note.ts';
 import { repairOf } from '../mail/repair.ts';
 import { escapeText } from '../mail/text.ts';
 import { WireForm } from '../mail/wireform.ts';
 import { formatBase } from '../spool/name.ts';
 import type { Delivery } from './arguments.ts';
-import { type Caller, type Intake, submit } from './submit.ts';
+import { type Caller, EX_DATAERR, type Intake, Rejected, submit } from './submit.ts';
 import { type Way, waysOf } from './ways.ts';
 
 /** What `picorelay explain --json` prints. */
@@ -41,7 +42,9 @@ export function explain(
   caller: Caller,
 ): Explanation {
   const memory = new Memory();
-  const { bases, notes, warnings } = submit(delivery, input, control, () => memory, caller);
+  const { bases, notes, warnings } = orRejected(() =>
+    submit(delivery, input, control, () => memory, caller),
+  );
   const taken = memory.taken();
   return {
     envelope: taken.envelope,
@@ -59,6 +62,15 @@ export function explain(
   };
 }
 
+function orRejected<T>(action: () => T): T {
+  try {
+    return action();
+  } catch (error) {
+    if (error instanceof OverLimit) throw new Rejected(EX_DATAERR, error.message);
+    throw error;
+  }
+}
+
 interface Taken {
   readonly envelope: Envelope;
   readonly pieces: readonly Uint8Array[];
@@ -70,10 +82,15 @@ interface Taken {
 class Memory implements Intake {
   #taken: Taken | undefined;
 
-  submit(envelope: Envelope, origin: Origin, pieces: Iterable<Uint8Array>): readonly string[] {
-    const first = inWireForm(pieces);
+  submit(
+    envelope: Envelope,
+    origin: Origin,
+    pieces: Iterable<Uint8Array>,
+    limits: Limits = NO_LIMITS,
+  ): readonly string[] {
+    const first = inWireForm(pieces, limits);
     const repair = repairOf(first.form, () => first.pieces);
-    const last = repair === undefined ? first : inWireForm(repair.pieces());
+    const last = repair === undefined ? first : inWireForm(repair.pieces(), NO_LIMITS);
     this.#taken = {
       envelope,
       pieces: last.pieces,
@@ -92,11 +109,20 @@ class Memory implements Intake {
   }
 }
 
-function inWireForm(input: Iterable<Uint8Array>): { form: WireForm; pieces: Buffer[] } {
+function inWireForm(
+  input: Iterable<Uint8Array>,
+  limits: Limits,
+): { form: WireForm; pieces: Buffer[] } {
   const form = new WireForm();
   const pieces: Buffer[] = [];
-  for (const piece of input) pieces.push(Buffer.from(form.transform(piece)));
-  pieces.push(Buffer.from(form.end()));
+  let size = 0;
+  const keep = (bytes: Uint8Array): void => {
+    size += bytes.length;
+    if (size > limits.size) throw tooBig(limits);
+    pieces.push(Buffer.from(bytes));
+  };
+  for (const piece of input) keep(form.transform(piece));
+  keep(form.end());
   return { form, pieces };
 }
 

@@ -5,8 +5,10 @@
  * commands cost one write. Only the spool is written to. Hostile input: everything that is read.
  */
 import { type Control, ControlError } from '../control/control.ts';
+import { readLimits } from '../control/limits.ts';
 import type { Envelope } from '../mail/envelope.ts';
 import { HeaderTooLong, readHeader } from '../mail/header.ts';
+import { OverLimit } from '../mail/limits.ts';
 import { type ServerEvent, SmtpServer } from '../mail/smtp-server.ts';
 import { escapeText } from '../mail/text.ts';
 import { hasCode } from '../spool/disk.ts';
@@ -72,11 +74,12 @@ class Session {
     this.#surroundings = surroundings;
     this.#names = names;
     this.#input = surroundings.input[Symbol.iterator]();
+    const { size, recipients } = readLimits(surroundings.control).limits;
     this.#server = new SmtpServer({
       host: names.me,
       lineEnds: 'lenient',
-      recipientLimit: RECIPIENT_LIMIT,
-      sizeLimit: undefined,
+      recipientLimit: Number.isFinite(recipients) ? recipients : RECIPIENT_LIMIT,
+      sizeLimit: Number.isFinite(size) ? size : undefined,
     });
   }
 
@@ -216,6 +219,9 @@ class Session {
 function replyTo(error: unknown): [code: number, enhanced: string, text: string] {
   const text = escapeText(messageOf(error));
   if (error instanceof HeaderTooLong) return [554, '5.6.0', text];
+  if (error instanceof OverLimit) {
+    return error.kind === 'size' ? [552, '5.3.4', text] : [452, '4.3.1', text];
+  }
   if (error instanceof ControlError) return [451, '4.3.5', text];
   if (hasCode(error, 'ENOSPC', 'EDQUOT')) return [452, '4.3.1', text];
   if (hasCode(error, 'EFBIG')) return [552, '5.3.4', text];

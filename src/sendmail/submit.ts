@@ -3,10 +3,12 @@
  * rewritten, committed. Writes nothing itself and prints nothing; the entry program does.
  */
 import { type Control, ControlError } from '../control/control.ts';
+import { readLimits } from '../control/limits.ts';
 import { openRewriter } from '../control/rewriting.ts';
 import { completeHeader, formatDate, receivedField, recipientsOf } from '../mail/completion.ts';
 import type { Envelope, Origin, Recipient } from '../mail/envelope.ts';
 import { assembleMessage, type HeaderReader, readHeader } from '../mail/header.ts';
+import { checkRecipients } from '../mail/limits.ts';
 import { keptNotes, type Note } from '../mail/note.ts';
 import { stamp } from '../mail/stamp.ts';
 import type { Spool } from '../spool/spool.ts';
@@ -49,11 +51,12 @@ export class Rejected extends Error {
 }
 
 const EX_USAGE = 64;
-const EX_DATAERR = 65;
+export const EX_DATAERR = 65;
 
 /**
  * @param input the message as the caller writes it; pieces may be reused by their maker
- * @throws Rejected, HeaderTooLong, ControlError for the spool folder, and the system calls' errors
+ * @throws Rejected, OverLimit, HeaderTooLong, ControlError for the spool folder, and the system calls'
+ *   errors
  */
 export function submit(
   delivery: Delivery,
@@ -124,7 +127,7 @@ export interface Accepted {
 /**
  * Completes and rewrites header and envelope, and queues the message; all of it, or on an error
  * nothing.
- * @throws the system calls' errors, and those of `pieces`
+ * @throws OverLimit, the system calls' errors, and those of `pieces`
  */
 export function queueCompleted(
   spool: Intake,
@@ -133,8 +136,11 @@ export function queueCompleted(
   names: HostNames,
   { origin, zoneMinutes }: Caller,
 ): Queued {
+  const { limits, troubles } = readLimits(control);
+  checkRecipients(limits, envelope.recipients.length);
   const rewriter = openRewriter(control, names);
   const notes: Note[] = header.repairs.map((text) => ({ kind: 'repaired', text }));
+  notes.push(...troubles);
   const rewritten: Envelope = {
     ...envelope,
     sender: rewriter.sender(envelope.sender),
@@ -159,6 +165,7 @@ export function queueCompleted(
     rewritten,
     { ...origin, notes: keptNotes(notes) },
     assembleMessage(fields, header.rest, pieces),
+    limits,
   );
   return { bases, notes };
 }

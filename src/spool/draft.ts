@@ -5,7 +5,8 @@
 import fs from 'node:fs';
 import { join } from 'node:path';
 import type { Envelope, Origin, Recipient } from '../mail/envelope.ts';
-import { COMPLETED_OFFSET, formatBlock, formatCompleted } from './block.ts';
+import { OverLimit } from '../mail/limits.ts';
+import { BLOCK_LIMIT, COMPLETED_OFFSET, formatBlock, formatCompleted } from './block.ts';
 import {
   closeFile,
   createFile,
@@ -39,9 +40,15 @@ export class Draft {
   /**
    * Opens a file in tmp/. The spool's layout must be there.
    * @param repaired whether `commit` will name repairs
-   * @throws the system call's error, nothing queued
+   * @throws OverLimit for more recipients than a block holds, or the system call's error
    */
   constructor(folder: string, envelope: Envelope, origin: Origin, repaired = false) {
+    this.#block = Buffer.from(formatBlock(envelope, origin, repaired));
+    this.#offset = this.#block.length;
+    // What could not be read back must not be taken.
+    if (this.#offset > BLOCK_LIMIT) {
+      throw new OverLimit('recipients', 'the recipients are too many for one submission');
+    }
     this.#folder = folder;
     this.#envelope = envelope;
     this.#origin = origin;
@@ -58,8 +65,11 @@ export class Draft {
         this.#time++;
       }
     }
-    this.#block = Buffer.from(formatBlock(envelope, origin, repaired));
-    this.#offset = this.#block.length;
+  }
+
+  /** Octets of the message so far. */
+  get size(): number {
+    return this.#size;
   }
 
   /** Adds bytes of the message, in wire form. The caller may use the chunk again afterwards. */

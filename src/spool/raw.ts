@@ -6,6 +6,7 @@
  */
 import { formatDate, receivedField } from '../mail/completion.ts';
 import type { Envelope, Origin } from '../mail/envelope.ts';
+import { checkRecipients, type Limits } from '../mail/limits.ts';
 import { keptNotes, type Note } from '../mail/note.ts';
 import type { Rewriter } from '../mail/rewriting.ts';
 import type { Scratch } from './scratch.ts';
@@ -14,7 +15,7 @@ import type { Spool } from './spool.ts';
 /**
  * @param zoneMinutes of the Received field's date, east of UTC
  * @returns base names of the new entries
- * @throws the system calls' errors; nothing is queued then
+ * @throws OverLimit, and the system calls' errors; nothing is queued then
  */
 export function submitRaw(
   spool: Spool,
@@ -24,7 +25,9 @@ export function submitRaw(
   host: string,
   zoneMinutes: number,
   rewriter: Rewriter,
+  limits: Limits,
 ): readonly string[] {
+  checkRecipients(limits, envelope.recipients.length);
   const rewritten: Envelope = {
     ...envelope,
     sender: rewriter.sender(envelope.sender),
@@ -38,6 +41,7 @@ export function submitRaw(
     rewritten,
     { ...origin, notes: keptNotes([...repairs, ...rewriter.notes]) },
     withReceived(received, scratch.pieces(), skip),
+    limits,
   );
 }
 

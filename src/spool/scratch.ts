@@ -3,6 +3,7 @@
  * envelope. Small ones stay in memory, large ones go to a file in tmp/ that is erased again.
  */
 import fs from 'node:fs';
+import { type Limits, tooBig } from '../mail/limits.ts';
 import { closeFile, createFile, eraseFile, writeAll } from './disk.ts';
 import { readPieces } from './input.ts';
 
@@ -10,17 +11,23 @@ const MEMORY_LIMIT = 1024 * 1024;
 
 export class Scratch {
   readonly #path: string;
+  readonly #limits: Limits;
   #kept: Buffer[] = [];
   #size = 0;
   #fd: number | undefined;
 
   /** @param path a free name on the spool's file system, used only for a large message */
-  constructor(path: string) {
+  constructor(path: string, limits: Limits) {
     this.#path = path;
+    this.#limits = limits;
   }
 
-  /** Adds a copy of these bytes. */
+  /**
+   * Adds a copy of these bytes.
+   * @throws OverLimit for more than a message may have, and the system calls' errors
+   */
   write(chunk: Uint8Array): void {
+    if (this.#size + chunk.length > this.#limits.size) throw tooBig(this.#limits);
     if (this.#fd === undefined && this.#size + chunk.length > MEMORY_LIMIT) {
       this.#fd = createFile(this.#path);
       for (const kept of this.#kept) writeAll(this.#fd, kept);

@@ -8,10 +8,20 @@
 import fs from 'node:fs';
 import { join } from 'node:path';
 import type { Envelope, Origin } from '../mail/envelope.ts';
+import {
+  type Floor,
+  formatSize,
+  type Limits,
+  NO_LIMITS,
+  OverLimit,
+  shortage,
+  tooBig,
+} from '../mail/limits.ts';
 import { type Repair, repairOf } from '../mail/repair.ts';
 import { WireForm } from '../mail/wireform.ts';
 import { BadBlock } from './block.ts';
 import {
+  appendLine,
   appendText,
   eraseFile,
   hasCode,
@@ -39,6 +49,7 @@ import {
 import { formatOwner, judgeOwner, type Owner, ownerOf, parseOwner } from './owner.ts';
 import { type Attempt, countedAttempts, formatAttempt, parseAttempts } from './result.ts';
 import { Scratch } from './scratch.ts';
+import { formatShare, parseShares, stillQueued, sumOf } from './usage.ts';
 
 /** One recipient's mail in the spool, as its file name tells it. */
 export interface Entry {
@@ -70,6 +81,24 @@ export interface RelayRest {
   readonly failed: number;
   readonly until: number;
 }
+
+/** What a submission may still be: the limits, and what is left of them to its user. */
+interface Allowance {
+  readonly limits: Limits;
+  /** Octets that its user may still put into the queue. */
+  readonly left: number;
+  /** Whether a record is kept of what its user has there. */
+  readonly counted: boolean;
+}
+
+const NO_ALLOWANCE: Allowance = {
+  limits: NO_LIMITS,
+  left: Number.POSITIVE_INFINITY,
+  counted: false,
+};
+
+/** While a message is written, the room on the disk is looked at each time after so many octets. */
+const ROOM_STEP = 8 * 1024 * 1024;
 
 /** What sweep did, for the log. */
 export interface Swept {
@@ -131,36 +160,56 @@ export class Spool {
    * of them; when it throws, for none.
    * @param pieces the message in any form of line ends; stored in wire form, repaired where it could
    *   not be relayed otherwise
+   * @param limits left out for what the queue itself has to say
    * @returns the new entries' base names, in the recipients' order
-   * @throws what pieces throws, and the system calls' errors
+   * @throws OverLimit, what pieces throws, and the system calls' errors
    */
-  submit(envelope: Envelope, origin: Origin, pieces: Iterable<Uint8Array>): readonly string[] {
-    const { draft, form } = this.#write(envelope, origin, pieces);
-    let repaired: Written | undefined;
+  submit(
+    envelope: Envelope,
+    origin: Origin,
+    pieces: Iterable<Uint8Array>,
+    limits: Limits = NO_LIMITS,
+  ): readonly string[] {
+    const allowance = this.#allow(limits, origin.uid, envelope.recipients.length);
+    const { draft, form } = this.#write(envelope, origin, pieces, allowance);
+    let written: Written = { draft, form };
     let repair: Repair | undefined;
     try {
       repair = repairOf(form, () => draft.pieces());
-      if (repair !== undefined) repaired = this.#write(envelope, origin, repair.pieces(), true);
+      if (repair !== undefined) {
+        written = this.#write(envelope, origin, repair.pieces(), NO_ALLOWANCE, true);
+      }
     } catch (error) {
       draft.abort();
       throw error;
     }
-    if (repaired === undefined) return draft.commit(form.eightBit);
-    draft.abort();
-    return repaired.draft.commit(repaired.form.eightBit, repair?.repairs);
+    if (repair !== undefined) draft.abort();
+    const bases = written.draft.commit(written.form.eightBit, repair?.repairs);
+    if (allowance.counted) this.#noteShare(origin.uid, bases, written.draft.size);
+    return bases;
   }
 
   #write(
     envelope: Envelope,
     origin: Origin,
     pieces: Iterable<Uint8Array>,
+    { limits, left }: Allowance,
     repaired = false,
   ): Written {
     const draft = this.#withLayout(() => new Draft(this.folder, envelope, origin, repaired));
     const form = new WireForm();
+    let looked = 0;
+    const write = (bytes: Uint8Array): void => {
+      draft.write(bytes);
+      if (draft.size > limits.size) throw tooBig(limits);
+      if (draft.size > left) throw overShare(limits);
+      if (draft.size - looked < ROOM_STEP) return;
+      looked = draft.size;
+      this.checkRoom(limits);
+    };
     try {
-      for (const piece of pieces) draft.write(form.transform(piece));
-      draft.write(form.end());
+      for (const piece of pieces) write(form.transform(piece));
+      write(form.end());
     } catch (error) {
       draft.abort();
       throw error;
@@ -168,10 +217,70 @@ export class Spool {
     return { draft, form };
   }
 
-  /** A place for bytes whose envelope is not known yet. */
-  scratch(origin: Origin): Scratch {
+  /** @throws OverLimit where nothing more of this user is taken now, or nothing of anybody */
+  #allow(limits: Limits, uid: number, recipients: number): Allowance {
+    this.checkRoom(limits);
+    const { userEntries, userOctets } = limits;
+    const limited = Math.min(userEntries, userOctets) !== Number.POSITIVE_INFINITY;
+    // Who may change the limit needs none.
+    if (!limited || uid === 0) return { ...NO_ALLOWANCE, limits };
+    const path = this.#usagePath(uid);
+    let shares = parseShares(this.#readOr(path));
+    let sum = sumOf(shares);
+    const over = (): boolean => sum.entries + recipients > userEntries || sum.octets >= userOctets;
+    if (over()) {
+      shares = stillQueued(shares, this.#names('spool'), this.#names('incoming'));
+      sum = sumOf(shares);
+      const scratch = this.#path('tmp', `${this.#pid}.usage`);
+      replaceDurably(path, scratch, shares.map(formatShare).join(''));
+    }
+    if (over()) throw overShare(limits);
+    return { limits, left: userOctets - sum.octets, counted: true };
+  }
+
+  #noteShare(uid: number, bases: readonly string[], octets: number): void {
+    const prefix = prefixOf(bases[0] ?? '');
+    try {
+      makeFolder(this.#path('run', 'users'), 0o700);
+      appendLine(this.#usagePath(uid), formatShare({ prefix, entries: bases.length, octets }));
+    } catch {
+      // The message is queued, and its user may have a little more than the limit.
+    }
+  }
+
+  #usagePath(uid: number): string {
+    return this.#path('run', 'users', String(uid));
+  }
+
+  /**
+   * Whether the disk has room for new mail.
+   * @throws OverLimit when it has not
+   */
+  checkRoom({ floor }: Limits): void {
+    const short = this.shortage(floor);
+    if (short === undefined) return;
+    throw new OverLimit('disk', `${short}, which control/spoolfree keeps free`);
+  }
+
+  /** Why there is too little room on the disk, one phrase; undefined when there is enough. */
+  shortage(floor: Floor): string | undefined {
+    try {
+      return shortage(fs.statfsSync(this.folder), floor);
+    } catch (error) {
+      // There is no spool yet, or none that can be used: whoever writes into it says so.
+      if (hasCode(error, 'ENOENT', 'ENOTDIR', 'EACCES')) return undefined;
+      throw error;
+    }
+  }
+
+  /**
+   * A place for bytes whose envelope is not known yet.
+   * @throws OverLimit where the disk has no room, and the system calls' errors
+   */
+  scratch(origin: Origin, limits: Limits = NO_LIMITS): Scratch {
+    this.checkRoom(limits);
     this.#withLayout(() => fs.accessSync(this.#path('tmp'), fs.constants.W_OK));
-    return new Scratch(this.#path('tmp', `${origin.pid}.${origin.time}.scratch`));
+    return new Scratch(this.#path('tmp', `${origin.pid}.${origin.time}.scratch`), limits);
   }
 
   /** The layout is made when it turns out to be missing: asking first would cost each submission. */
@@ -710,6 +819,17 @@ export class Spool {
   #path(...parts: readonly string[]): string {
     return join(this.folder, ...parts);
   }
+}
+
+function overShare({ userEntries, userOctets }: Limits): OverLimit {
+  const limits = [
+    ...(userEntries === Number.POSITIVE_INFINITY ? [] : [`${userEntries} recipients`]),
+    ...(userOctets === Number.POSITIVE_INFINITY ? [] : [formatSize(userOctets)]),
+  ];
+  return new OverLimit(
+    'user',
+    `you have as much mail in the queue as you may have (${limits.join(', ')}); try again later`,
+  );
 }
 
 function attemptsOf(state: EntryState): number {
