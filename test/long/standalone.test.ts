@@ -44,7 +44,7 @@ test('A link and the first word name the program, and another name gets the list
   ]) {
     assert.deepEqual(await run(command, { env, input: LETTER }), quiet);
   }
-  assert.match(await must([join(FOLDER, 'mailq')], { env }), /3 mails in the queue/);
+  assert.match(await must([join(FOLDER, 'mailq')], { env }), /in 3 Requests\.\n$/);
   assert.match(await must([executable, 'picorelay', 'list'], { env }), /3 mails in the queue/);
   const lost = await run([executable, 'nonsense'], { env });
   assert.equal(lost.status, 64);
