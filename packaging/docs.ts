@@ -1,5 +1,6 @@
 /**
- * Keeps docs/control.md and the folder control/ equal to what src/control/manual.ts generates.
+ * Keeps docs/control.md and the folder control/ equal to what src/control/manual.ts generates, and
+ * docs/callers.md to the table of callers that the tests run.
  *   node build/docs.js --write   writes what differs, removes from control/ what is not made here
  *   node build/docs.js --check   lists what differs and exits 1
  * Paths are relative to the working folder. control/ is wholly generated: it is shipped, so a file
@@ -8,10 +9,14 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { controlManual, shippedFiles } from '../src/control/manual.ts';
+import { callersManual } from '../test/programs/caller-table.ts';
 
 const SHIPPED = 'control';
 
-const generated = new Map([['docs/control.md', controlManual()]]);
+const generated = new Map([
+  ['docs/control.md', controlManual()],
+  ['docs/callers.md', callersManual()],
+]);
 for (const [name, text] of shippedFiles()) generated.set(join(SHIPPED, name), text);
 
 const outdated = [...generated].filter(([path, text]) => read(path) !== text);

@@ -69,7 +69,8 @@ packages() {
     exim) echo exim4-daemon-light ;;
     opensmtpd) echo opensmtpd ;;
     callers)
-      echo cron bsd-mailx s-nail mutt php-cli git git-email libmailtools-perl dot-forward
+      echo cron at bsd-mailx s-nail mailutils mutt php-cli git git-email libmailtools-perl dot-forward
+      echo logwatch swaks python3 monitoring-plugins-basic monitoring-plugins-standard
       # What reads reports.
       echo python3-flufl.bounce libmail-deliverystatus-bounceparser-perl bsdutils
       ;;

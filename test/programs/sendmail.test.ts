@@ -2,10 +2,10 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, readFileSync, statSync, symlinkSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, statSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { type Finished, run, waitFor } from '../support/process.ts';
+import { type Finished, must, run, waitFor } from '../support/process.ts';
 import { startRelay } from '../support/relay.ts';
 import { programPath, type Site, siteFor } from '../support/site.ts';
 
@@ -236,6 +236,25 @@ for (const { title, args, input = LETTER, status = 0, says, queued } of ROWS) {
     assert.deepEqual(site.names('tmp'), []);
   });
 }
+
+test('-X, -C, -O and -D neither read nor write what they name', async (t) => {
+  const site = siteFor(t);
+  site.relays(9);
+  const bait = join(site.folder, 'bait');
+  const at = (name: string): string => join(bait, name);
+  mkdirSync(bait);
+  // A program that opens it for reading or for writing hangs there.
+  await must(['mkfifo', at('fifo')]);
+  const words = (path: string): string[] => [
+    ...[`-X${path}`, '-X', path, `-C${path}`, '-C', path, `-D${path}`, '-D', path],
+    ...[`-OQueueDirectory=${path}`, '-O', `QueueDirectory=${path}`, `-oQ${path}`],
+  ];
+  for (const name of ['fifo', 'new']) {
+    assert.deepEqual(await site.run('sendmail', [...words(at(name)), 'a@x.test'], LETTER), QUIET);
+  }
+  assert.deepEqual(readdirSync(bait), ['fifo']);
+  assert.equal(envelopes(site).length, 2);
+});
 
 test('A line with a lone dot ends the message unless -i is given', async (t) => {
   const input = 'Subject: s\n\none\n.\ntwo\n..\n';
