@@ -11,7 +11,7 @@ export interface Received {
   readonly message: string;
 }
 
-/** A relay that accepts everything on a port of the loopback. */
+/** A relay that accepts everything on a port of the loopback, on a free one unless it is given. */
 export interface Sink {
   readonly port: number;
   /** All transactions so far. */
@@ -19,7 +19,7 @@ export interface Sink {
   stop(): Promise<void>;
 }
 
-export async function startSink(): Promise<Sink> {
+export async function startSink(at?: number): Promise<Sink> {
   const received: Received[] = [];
   const server = new SMTPServer({
     authOptional: true,
@@ -39,7 +39,7 @@ export async function startSink(): Promise<Sink> {
       });
     },
   });
-  const port = await freePort();
+  const port = at ?? (await freePort());
   const listener = server.listen(port, '127.0.0.1');
   await once(listener, 'listening');
   return {
