@@ -10,10 +10,12 @@ import type { SenderMap } from '../mail/rewriting.ts';
 import { ALERT_EXAMPLES, type AlertRoad, isSafeUrl, parseAlert } from './alert.ts';
 import { parseDuration } from './duration.ts';
 import {
+  type Destination,
   isHostName,
   isIPv4,
   isIPv6,
   type ProxyServer,
+  parseDirect,
   parsePin,
   parseProxy,
   parseRelay,
@@ -84,7 +86,7 @@ export type MechanismName = (typeof MECHANISMS)[number];
 
 const HOST = 'a host name, as in mail.example.com (in ASCII, xn--… for others)';
 const RELAY =
-  'a relay, as in smtp.example.com, smtp://host:587, smtps://user@host, [2001:db8::1]:25, lmtp://host or lmtp+unix:///path';
+  'a relay, as in smtp.example.com, smtp://host:587, smtps://user@host, [2001:db8::1]:25, lmtp://host or lmtp+unix:///path, or mx://';
 const PATH = 'an absolute path';
 
 const me: ControlFile<string> = {
@@ -162,13 +164,32 @@ const relayip: ControlFile<readonly Relay[]> = {
   }, withoutPassword),
 };
 
-const relay: ControlFile<readonly Relay[]> = {
+const relay: ControlFile<Destination> = {
   name: 'relay',
   kind: 'list',
   takes: RELAY,
-  help: 'The relays that take our mail, tried in order. The port is 25 for smtp:// and bare names, 465 for smtps://, 24 for lmtp://; most login ports are written smtp://user@host:587. smtp+unix:///path and lmtp+unix:///path are Unix sockets, without TLS and login. ?tls=opportunistic or ?pin=FINGERPRINT behind a relay holds for it instead of the files tls and tlspin; & joins several. A password goes into authpassword. While no relay is named, mail is accepted and waits.',
+  help: 'The relays that take our mail, tried in order. The port is 25 for smtp:// and bare names, 465 for smtps://, 24 for lmtp://; most login ports are written smtp://user@host:587. smtp+unix:///path and lmtp+unix:///path are Unix sockets, without TLS and login. ?tls=opportunistic or ?pin=FINGERPRINT behind a relay holds for it instead of the files tls and tlspin; & joins several. A password goes into authpassword. mx:// alone in the file means no relay: mail goes to the mail exchangers of each recipient’s domain. While no relay is named, mail is accepted and waits.',
   absent: { file: relayip },
-  parse: parseRelays,
+  parse: parseRelayFile,
+};
+
+const nameservers: ControlFile<readonly string[]> = {
+  name: 'nameservers',
+  kind: 'list',
+  takes: 'addresses of DNS servers, as in 192.0.2.53, 192.0.2.53:5353 or [2001:db8::53]:53',
+  help: 'Whom to ask for mail exchangers and their addresses, where mail goes without a relay.',
+  absent: { value: [], means: 'the servers in /etc/resolv.conf' },
+  parse: (lines) => {
+    const wrong = lines.find(({ text }) => {
+      const [, v6, v4 = '', port = '53'] =
+        /^(?:\[(.*)\]|([\d.]+))(?::(\d{1,5}))?$/.exec(text) ?? [];
+      const known = isIPv6(text) || isIPv4(v4) || isIPv6(v6 ?? '');
+      return !known || Number(port) < 1 || Number(port) > 65_535;
+    });
+    return wrong === undefined
+      ? { value: lines.map(({ text }) => text) }
+      : { problem: { line: wrong.number, found: wrong.text } };
+  },
 };
 
 const smtproutes: ControlFile<RouteTable> = {
@@ -176,7 +197,7 @@ const smtproutes: ControlFile<RouteTable> = {
   kind: 'list',
   takes:
     'lines such as example.com:relay.example.net, .example.com:relay.example.net:2525 or :smtps://me@relay.example.net',
-  help: 'Relays for some recipient domains, as in qmail: a domain, a colon, and a relay as in the file relay, or several, tried in order. With a dot before it, the domain stands for those below it; without a domain the line is for all others.',
+  help: 'Relays for some recipient domains, as in qmail: a domain, a colon, and a relay as in the file relay, or several, tried in order. With a dot before it, the domain stands for those below it; without a domain the line is for all others. Nothing behind the colon means no relay, as does mx:// in the file relay.',
   absent: { value: new Map(), means: 'all mail goes to the relays of the file relay' },
   parse: table(parseSmtpRoutes),
 };
@@ -702,6 +723,7 @@ const files = {
   relay,
   smtproutes,
   senderroutes,
+  nameservers,
   relayip,
   minivars,
   authuser,
@@ -889,10 +911,16 @@ function table(
   };
 }
 
-function parseRelays(lines: readonly Line[]): Parsed<readonly Relay[]> {
+function parseRelayFile(lines: readonly Line[]): Parsed<Destination> {
   const relays: Relay[] = [];
   for (const { number, text } of lines) {
-    const relay = parseRelay(text);
+    const direct = parseDirect(text);
+    if (direct !== undefined && !('problem' in direct)) {
+      if (lines.length === 1) return { value: direct };
+      const expected = 'mx:// alone, or relays and no mx://';
+      return { problem: { line: number, found: text, expected } };
+    }
+    const relay = direct ?? parseRelay(text);
     if ('problem' in relay) {
       return {
         problem: { line: number, found: withoutPassword(text), expected: relay.problem },

@@ -1,6 +1,7 @@
 /**
  * A relay as one line of text: `host`, `host:port`, `smtp://host`, `smtps://user@host?tls=required`,
- * `[::1]:25`, `lmtp://host:24`, `lmtp+unix:///path`; and a proxy, `socks5://host:1080`.
+ * `[::1]:25`, `lmtp://host:24`, `lmtp+unix:///path`; `mx://` for delivery without one; and a proxy,
+ * `socks5://host:1080`.
  * Pure and linear; nothing is resolved and nothing here throws. The text comes from the admin, who
  * may have put a password into it: that is refused, and `withoutPassword` keeps it out of messages.
  */
@@ -21,6 +22,21 @@ export interface Relay {
   readonly tls?: TlsPolicy;
   /** What holds for this relay instead of control/tlspin; as parsePin gives them. */
   readonly pins?: readonly string[];
+}
+
+/** No relay: mail goes straight to the mail exchangers of each recipient's domain (RFC 5321 section 5.1). */
+export interface Direct {
+  readonly scheme: 'mx';
+  readonly port: number;
+  /** What is asked of every mail exchanger; without it TLS is opportunistic, or what MTA-STS demands. */
+  readonly tls?: TlsPolicy;
+}
+
+/** Where mail goes: to relays in the order they are tried, or to its domains' own hosts. */
+export type Destination = readonly Relay[] | Direct;
+
+export function isDirect(destination: Destination | undefined): destination is Direct {
+  return destination !== undefined && 'scheme' in destination;
 }
 
 export type TlsPolicy = 'required' | 'opportunistic' | 'off';
@@ -78,6 +94,28 @@ export function parseRelay(text: string): Relay | { readonly problem: string } {
   if ('problem' in target) return target;
   const port = target.port ?? DEFAULT_PORT[scheme];
   return { scheme, host: target.host, port, user, ...policy };
+}
+
+/** Reads what may stand in the place of relays: `mx://`, with `:port` and `?tls=` behind it. Undefined for any other text. */
+export function parseDirect(text: string): Direct | { readonly problem: string } | undefined {
+  if (text.length > LONGEST) return undefined;
+  const [, rest, query] = /^mx:\/\/([^?]*)(?:\?(.*))?$/is.exec(text) ?? [];
+  if (rest === undefined) return undefined;
+  const policy = readQuery(query);
+  if ('problem' in policy) return policy;
+  const { tls, pins } = policy;
+  const [, digits] = /^\/?$|^:(\d{1,5})\/?$/.exec(rest) ?? [undefined, '0'];
+  const port = digits === undefined ? DEFAULT_PORT.smtp : Number(digits);
+  if (pins !== undefined || port < 1 || port > 65_535) {
+    return { problem: 'nothing, a :port or ?tls= behind mx://, which names no host' };
+  }
+  return { scheme: 'mx', port, ...(tls === undefined ? {} : { tls }) };
+}
+
+/** Writes it as `parseDirect` reads it. */
+export function formatDirect({ port, tls }: Direct): string {
+  const place = port === DEFAULT_PORT.smtp ? '' : `:${port}`;
+  return `mx://${place}${tls === undefined ? '' : `?tls=${tls}`}`;
 }
 
 /** Writes a relay in its long form, port included; `parseRelay` reads it back. */

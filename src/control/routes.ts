@@ -6,15 +6,24 @@
  *     .example.com:[192.0.2.1]:2525            every domain below example.com
  *     example.org:smtps://me@mail.example.org  a relay as in control/relay; several follow each other
  *     :relay.example.net                       every other domain
+ *     example.net:                             no relay: the domain's own mail exchangers (or mx://)
  */
-import { isHostName, parseRelay, type Relay, withoutPassword } from './relay-url.ts';
+import {
+  type Destination,
+  isDirect,
+  isHostName,
+  parseDirect,
+  parseRelay,
+  type Relay,
+  withoutPassword,
+} from './relay-url.ts';
 import type { Line } from './retry.ts';
 
-/** Where the mail of one line of a table goes: its relays in the order they are tried. */
+/** Where the mail of one line of a table goes. */
 export interface RouteLine {
   /** As it stands in the table, in lower case: a domain, `.domain`, an address, or nothing. */
   readonly key: string;
-  readonly relays: readonly Relay[];
+  readonly destination: Destination;
 }
 
 /** By key; lines of the same key are one, their relays in the order of the lines. */
@@ -33,7 +42,9 @@ export function parseSmtpRoutes(lines: readonly Line[]): RouteTable | RouteProbl
     if (colon < 0) return undefined;
     const key = text.slice(0, colon).trim().toLowerCase();
     const known = key === '' || isHostName(key.replace(/^\./, ''));
-    return known ? { key, rest: text.slice(colon + 1) } : undefined;
+    // qmail's form of mail exchangers: no relay, perhaps with the port behind it.
+    const rest = text.slice(colon + 1).trim();
+    return known ? { key, rest: /^(?::\d+)?$/.test(rest) ? `mx://${rest}` : rest } : undefined;
   });
 }
 
@@ -58,18 +69,34 @@ function parseTable(
     if (parts === undefined) {
       return { line, found, expected: 'what the mail is for or from, and then its relay' };
     }
-    const relays = [...(table.get(parts.key)?.relays ?? [])];
+    const before = table.get(parts.key)?.destination;
     const words = parts.rest.split(/\s+/).filter((word) => word !== '');
-    if (words.length === 0) {
-      return { line, found, expected: 'a relay: this program looks up no MX records' };
-    }
-    for (const word of words) {
-      // qmail writes IPv4 addresses in brackets.
-      const relay = parseRelay(word.replace(/^\[(\d+(?:\.\d+){3})\]/, '$1'));
-      if ('problem' in relay) return { line, found, expected: relay.problem };
-      relays.push(relay);
-    }
-    table.set(parts.key, { key: parts.key, relays });
+    const destination = parseDestination(words, before);
+    if ('problem' in destination) return { line, found, expected: destination.problem };
+    table.set(parts.key, { key: parts.key, destination });
   }
   return table;
+}
+
+/** @param before what earlier lines said of the same mail */
+function parseDestination(
+  words: readonly string[],
+  before: Destination | undefined,
+): Destination | { readonly problem: string } {
+  const [first, ...others] = words;
+  if (first === undefined) return { problem: 'a relay' };
+  const direct = parseDirect(first);
+  if (direct !== undefined && 'problem' in direct) return direct;
+  if (direct !== undefined ? others.length > 0 || before !== undefined : isDirect(before)) {
+    return { problem: 'mail exchangers (mx:// or nothing) or relays, not both' };
+  }
+  if (direct !== undefined) return direct;
+  const relays: Relay[] = before === undefined || isDirect(before) ? [] : [...before];
+  for (const word of words) {
+    // qmail writes IPv4 addresses in brackets.
+    const relay = parseRelay(word.replace(/^\[(\d+(?:\.\d+){3})\]/, '$1'));
+    if ('problem' in relay) return relay;
+    relays.push(relay);
+  }
+  return relays;
 }

@@ -1,32 +1,55 @@
 /**
- * Which way a mail goes: by its sender, else by its recipient's domain, else to the relays of
- * control/relay. Pure.
+ * Which way a mail goes: by its sender, else by its recipient's domain, else by control/relay. Pure.
  */
 
 import { domainOf } from '../mail/address.ts';
 import type { Control } from './control.ts';
-import type { Relay } from './relay-url.ts';
+import { type Direct, isDirect, type Relay } from './relay-url.ts';
 import type { RouteLine, RouteTable } from './routes.ts';
 
-/** A way that mail goes; what has the same name shares connections, pauses and their reasons. */
-export interface Route {
-  /** `default`, or `from` or `to` with the table's key, as in `to example.com`. */
+/**
+ * A way that mail goes; what has the same name shares connections, pauses and their reasons. To relays it
+ * is `default`, or `from` or `to` with the table's key, as in `to example.com`; without a relay it is one for
+ * each domain, `mx example.com`.
+ */
+export type Route = RelayRoute | DirectRoute;
+
+export interface RelayRoute {
   readonly name: string;
   /** In the order they are tried; none for `default` means that it is control/relay's. */
   readonly relays: readonly Relay[] | undefined;
 }
 
+export interface DirectRoute {
+  readonly name: string;
+  readonly direct: Direct;
+  /** The recipients' domain in lower case, or an address literal. */
+  readonly domain: string;
+}
+
 export interface RouteTables {
   readonly bySender: RouteTable;
   readonly byDomain: RouteTable;
+  /** What control/relay says, where it names no relay. */
+  readonly direct?: Direct | undefined;
 }
 
 /** @throws ControlError when a table is malformed */
 export function readTables(control: Control): RouteTables {
-  return { bySender: control.get('senderroutes'), byDomain: control.get('smtproutes') };
+  const relay = control.get('relay');
+  return {
+    bySender: control.get('senderroutes'),
+    byDomain: control.get('smtproutes'),
+    direct: isDirect(relay) ? relay : undefined,
+  };
 }
 
-export const DEFAULT_ROUTE: Route = { name: 'default', relays: undefined };
+/** Whether all mail goes to the relays of control/relay. */
+export function isOneWay({ bySender, byDomain, direct }: RouteTables): boolean {
+  return bySender.size + byDomain.size === 0 && direct === undefined;
+}
+
+export const DEFAULT_ROUTE: RelayRoute = { name: 'default', relays: undefined };
 
 /**
  * The route of a mail. A sender's own relay comes first: it is what may send in the sender's name.
@@ -34,10 +57,28 @@ export const DEFAULT_ROUTE: Route = { name: 'default', relays: undefined };
  */
 export function routeOf(tables: RouteTables, sender: string, recipient: string): Route {
   const address = sender.toLowerCase();
+  const domain = domainOf(recipient);
   const from = tables.bySender.get(address) ?? tables.bySender.get(domainOf(sender));
-  if (from !== undefined && sender !== '') return named('from', from);
-  const to = byDomain(tables.byDomain, domainOf(recipient));
-  return to === undefined ? DEFAULT_ROUTE : named('to', to);
+  if (from !== undefined && sender !== '') return routeBy('from', from, domain);
+  const to = byDomain(tables.byDomain, domain);
+  if (to !== undefined) return routeBy('to', to, domain);
+  return tables.direct === undefined ? DEFAULT_ROUTE : directRoute(tables.direct, domain);
+}
+
+/** The route to a domain's own hosts. */
+export function directRoute(direct: Direct, domain: string): DirectRoute {
+  const { port, tls } = direct;
+  // Lines that ask for different things share nothing.
+  const more = [
+    ...(port === 25 ? [] : [`:${port}`]),
+    ...(tls === undefined ? [] : [` tls=${tls}`]),
+  ];
+  return { name: `mx ${domain}${more.join('')}`, direct, domain };
+}
+
+/** Whether a route's name is one of directRoute's. */
+export function isDirectName(name: string): boolean {
+  return name.startsWith('mx ');
 }
 
 /** qmail's order: the domain, then `.parent` from the longest on, then the line without a domain. */
@@ -53,6 +94,7 @@ function byDomain(table: RouteTable, domain: string): RouteLine | undefined {
   return table.get('');
 }
 
-function named(kind: 'from' | 'to', { key, relays }: RouteLine): Route {
-  return { name: key === '' ? `${kind} others` : `${kind} ${key}`, relays };
+function routeBy(kind: 'from' | 'to', { key, destination }: RouteLine, domain: string): Route {
+  if (isDirect(destination)) return directRoute(destination, domain);
+  return { name: key === '' ? `${kind} others` : `${kind} ${key}`, relays: destination };
 }

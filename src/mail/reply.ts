@@ -20,6 +20,11 @@ export interface Reply {
   readonly lines: readonly string[];
 }
 
+/** What this program itself says to a mail, in the form of a relay's reply. */
+export function ownReply(code: number, enhanced: string, text: string): Reply {
+  return { code, enhanced, lines: [`${enhanced} picorelay: ${text}`] };
+}
+
 /** Octets that one line may have, its line end included; four times what RFC 5321 asks for. */
 export const REPLY_LINE_LIMIT = 2048;
 

@@ -75,6 +75,35 @@ export function heldUp(
   };
 }
 
+/** Domains that are named in one alert. */
+const DOMAINS_NAMED = 5;
+
+/**
+ * Domains that mail goes to without a relay and that take none for longer than `after`: one condition for
+ * all of them, because their hosts are not the administrator's.
+ * @param paused the routes called `mx DOMAIN`, and what their pause began with
+ */
+export function heldUpDomains(
+  paused: readonly (readonly [route: string, trouble: Attempt])[],
+  after: number,
+  now: number,
+): Condition | undefined {
+  const long = paused
+    .filter(([, { time }]) => now - time >= after)
+    .sort(([, a], [, b]) => a.time - b.time);
+  const [first] = long;
+  if (first === undefined) return undefined;
+  const named = long.slice(0, DOMAINS_NAMED).map(([route]) => route.slice('mx '.length));
+  const more = long.length > named.length ? ' …' : '';
+  const count = `${long.length} domain${long.length === 1 ? '' : 's'}`;
+  const [, { time, stage, lines }] = first;
+  return {
+    key: 'mx',
+    since: time,
+    summary: `mail for ${count} without a relay is held up, nothing is lost: ${named.join(' ')}${more}; the first at ${stage}: ${lines.join(' ')}`,
+  };
+}
+
 /** Mail that went to Undelivered; over when none did for a day, or when the folder is empty. */
 export interface Refusals {
   /** Milliseconds since 1970-01-01 UTC. */

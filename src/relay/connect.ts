@@ -11,6 +11,7 @@ import { isLoopback, type Relay } from '../control/relay-url.ts';
 import type { DialogueEvent, Stage } from '../mail/outcome.ts';
 import { escapeText } from '../mail/text.ts';
 import { askProxy, type ProxyLogin } from './proxy.ts';
+import type { Address } from './resolver.ts';
 
 /** A session that could not be opened; nothing is wrong with any mail. */
 export class SessionError extends Error {
@@ -47,6 +48,11 @@ export interface Way {
   readonly source?: { readonly ipv4?: string; readonly ipv6?: string } | undefined;
   /** Goes to every host but this one. */
   readonly proxy?: ProxyLogin | undefined;
+  /**
+   * Knows the addresses of hosts that a name server named; without it, and for the proxy, the system is
+   * asked. Rejects with an error whose syscall is `query`.
+   */
+  readonly lookup?: ((host: string) => Promise<readonly Address[]>) | undefined;
 }
 
 /** An attempt of one family is alone for so long, in milliseconds (RFC 8305 section 5). */
@@ -62,6 +68,11 @@ export function tlsOptions(relay: Pick<Relay, 'host'>, trust: Trust): tls.Connec
     ...identity(trust),
     ...(net.isIP(relay.host) === 0 ? { servername: relay.host.replace(/\.$/, '') } : {}),
   };
+}
+
+/** Own authorities added to those that node knows, for hosts that anybody runs. */
+export function besidePublicOnes(authorities: string | undefined): string | undefined {
+  return authorities && [...tls.rootCertificates, authorities].join('\n');
 }
 
 /**
@@ -155,7 +166,9 @@ async function dial(
   if (path !== undefined) return await open({ path }, given);
   // What the proxy calls localhost is another host than what we call so.
   const proxy = isLoopback(host) ? undefined : way.proxy;
-  const socket = await race(attempts(proxy ?? { host, port }, way), given);
+  const { lookup, ...plain } = way;
+  const all = proxy === undefined ? attempts({ host, port }, way) : attempts(proxy, plain);
+  const socket = await race(all, given);
   if (proxy !== undefined) await askProxy(socket, proxy, host, port);
   return socket;
 }
@@ -163,10 +176,11 @@ async function dial(
 /** One attempt at all addresses, or one for each family that has a source address. */
 function attempts(
   { host, port }: { readonly host: string; readonly port: number },
-  { source }: Way,
+  { source, lookup }: Way,
 ): readonly net.TcpNetConnectOpts[] {
+  const found = lookup === undefined ? {} : { lookup: asNodeWants(lookup) };
   // Without a source address Node itself races the families.
-  if (source === undefined) return [{ host, port }];
+  if (source === undefined) return [{ host, port, ...found }];
   const literal = net.isIP(host);
   const all = [
     { family: 6, localAddress: source.ipv6 },
@@ -175,10 +189,40 @@ function attempts(
   const fit = all.flatMap(({ family, localAddress }) =>
     localAddress === undefined || (literal !== 0 && literal !== family)
       ? []
-      : [{ host, port, family, localAddress }],
+      : [{ host, port, family, localAddress, ...found }],
   );
   if (fit.length === 0) throw new Error(`control/sourceaddress has no IPv${literal} address`);
   return fit;
+}
+
+/** In the form of dns.lookup: all addresses, or the first one of a family. */
+function asNodeWants(lookup: NonNullable<Way['lookup']>): net.LookupFunction {
+  return (host, { all, family }, callback) => {
+    lookup(host).then(
+      (addresses) => {
+        const fit = addresses.filter((each) =>
+          family !== 4 && family !== 6 ? true : each.family === family,
+        );
+        const [first] = fit;
+        if (first === undefined) {
+          callback(noAddress(host, `has no IPv${family} address`), '');
+        } else if (all === true) {
+          callback(
+            null,
+            fit.map((each) => ({ ...each })),
+          );
+        } else {
+          callback(null, first.address, first.family);
+        }
+      },
+      (error: NodeJS.ErrnoException) => callback(error, ''),
+    );
+  };
+}
+
+/** What a lookup rejects with. */
+export function noAddress(host: string, reason: string): NodeJS.ErrnoException {
+  return Object.assign(new Error(`${host} ${reason}`), { code: 'ENOTFOUND', syscall: 'query' });
 }
 
 /** The first connection that comes about; the second attempt waits for the first to fail or be slow. */
@@ -269,7 +313,10 @@ function digest(bytes: Uint8Array): string {
 function stageOf(error: unknown, stage: Stage): Stage {
   const errors: readonly unknown[] = error instanceof AggregateError ? error.errors : [error];
   const unknownName = errors.every(
-    (each) => each instanceof Error && 'syscall' in each && each.syscall === 'getaddrinfo',
+    (each) =>
+      each instanceof Error &&
+      'syscall' in each &&
+      (each.syscall === 'getaddrinfo' || each.syscall === 'query'),
   );
   return unknownName ? 'resolve' : stage;
 }

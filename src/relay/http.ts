@@ -1,5 +1,5 @@
 /**
- * One HTTP request with a body, over the same way as connections to relays. Follows no redirection.
+ * One HTTP request, over the same way as connections to relays. Follows no redirection.
  * Hostile input: the answer, which is bounded and has a deadline.
  */
 import http from 'node:http';
@@ -12,7 +12,19 @@ const ANSWER_LIMIT = 64 * 1024;
 
 export interface Answer {
   readonly status: number;
+  /** Content-Type; empty where there is none. */
+  readonly type: string;
   readonly text: string;
+}
+
+interface Question {
+  readonly url: URL;
+  readonly headers: http.OutgoingHttpHeaders;
+  /** Undefined for a GET. */
+  readonly body?: string;
+  /** PEM texts of certification authorities; undefined: Node's own list. */
+  readonly authorities?: Trust['authorities'];
+  readonly seconds: number;
 }
 
 /**
@@ -20,8 +32,25 @@ export interface Answer {
  * @throws Error with the reason in a few words, not escaped
  */
 export async function post(url: URL, type: string, body: string, way: Way): Promise<Answer> {
+  const headers = { 'Content-Type': type, Accept: 'application/json' };
+  return await ask({ url, headers, body, seconds: DEADLINE }, way);
+}
+
+/**
+ * @param url https
+ * @throws as post does
+ */
+export async function get(
+  url: URL,
+  way: Way,
+  { authorities, seconds }: Pick<Question, 'authorities' | 'seconds'>,
+): Promise<Answer> {
+  return await ask({ url, headers: {}, authorities, seconds }, way);
+}
+
+async function ask(question: Question, way: Way): Promise<Answer> {
   try {
-    return await exchange(url, type, body, way);
+    return await exchange(question, way);
   } catch (error) {
     const event = error instanceof SessionError ? error.event : undefined;
     throw new Error(
@@ -34,23 +63,26 @@ export async function post(url: URL, type: string, body: string, way: Way): Prom
   }
 }
 
-async function exchange(url: URL, type: string, body: string, way: Way): Promise<Answer> {
+async function exchange(
+  { url, headers, body, authorities, seconds }: Question,
+  way: Way,
+): Promise<Answer> {
   const secured = url.protocol === 'https:';
   const host = url.hostname.replace(/^\[|\]$/g, '');
   const port = Number(url.port) || (secured ? 443 : 80);
-  const trust: Trust = { verify: true, authorities: undefined };
-  const socket = await openSocket({ host, port }, secured ? trust : undefined, DEADLINE, way);
+  const trust: Trust = { verify: true, authorities };
+  const socket = await openSocket({ host, port }, secured ? trust : undefined, seconds, way);
   return await new Promise((resolve, reject) => {
     const timer = setTimeout(() => {
-      reject(new Error(`no answer within ${DEADLINE} seconds`));
+      reject(new Error(`no answer within ${seconds} seconds`));
       socket.destroy();
-    }, DEADLINE * 1000);
+    }, seconds * 1000);
     const request = http.request(url, {
-      method: 'POST',
+      method: body === undefined ? 'GET' : 'POST',
       // The URL's scheme has been seen to above: the socket speaks TLS already.
       protocol: 'http:',
       createConnection: () => socket,
-      headers: { 'Content-Type': type, Accept: 'application/json', Connection: 'close' },
+      headers: { ...headers, Connection: 'close' },
     });
     request.on('error', reject);
     request.on('close', () => {
@@ -66,7 +98,8 @@ async function exchange(url: URL, type: string, body: string, way: Way): Promise
         if (text.length > ANSWER_LIMIT) response.destroy(new Error('the answer is too long'));
       });
       response.on('error', reject);
-      response.on('end', () => resolve({ status: response.statusCode ?? 0, text }));
+      const { statusCode: status = 0, headers: told } = response;
+      response.on('end', () => resolve({ status, type: told['content-type'] ?? '', text }));
     });
     request.end(body);
   });

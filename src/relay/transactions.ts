@@ -15,7 +15,7 @@ import { domainToASCII } from 'node:url';
 import { isMailbox } from '../mail/address.ts';
 import type { Recipient } from '../mail/envelope.ts';
 import type { Answer, DialogueEvent, Stage } from '../mail/outcome.ts';
-import { isIntermediate, isPositive, type Reply } from '../mail/reply.ts';
+import { isIntermediate, isPositive, ownReply, type Reply } from '../mail/reply.ts';
 import { DotStuffing } from '../mail/wireform.ts';
 import type { Dialogue } from './dialogue.ts';
 
@@ -417,8 +417,7 @@ function unfit(
 }
 
 function own(stage: Stage, code: number, enhanced: string, text: string): Answer {
-  const reply: Reply = { code, enhanced, lines: [`${enhanced} picorelay: ${text}`] };
-  return { stage, event: { kind: 'reply', reply } };
+  return { stage, event: { kind: 'reply', reply: ownReply(code, enhanced, text) } };
 }
 
 function needsUtf8(envelope: {

@@ -6,11 +6,13 @@
 import type { AlertRoad } from '../control/alert.ts';
 import type { ControlValues } from '../control/catalogue.ts';
 import { type Control, ControlError } from '../control/control.ts';
+import { isDirectName } from '../control/routing.ts';
 import type { Log } from '../log/log.ts';
 import {
   type Condition,
   formatNews,
   heldUp,
+  heldUpDomains,
   type News,
   newsAsJson,
   newsOf,
@@ -80,8 +82,12 @@ export class Alarm {
   #conditions(control: Control, refusals: Refusals | undefined, now: number): readonly Condition[] {
     const after = valueOr(control, 'alertafter', USUAL_PATIENCE) * 1000;
     const paused = [...this.#spool.pausedRoutes()];
+    const [domains, relays] = [true, false].map((direct) =>
+      paused.filter(([route]) => isDirectName(route) === direct),
+    );
     return [
-      ...paused.flatMap(([route, trouble]) => heldUp(route, trouble, after, now) ?? []),
+      ...(relays ?? []).flatMap(([route, trouble]) => heldUp(route, trouble, after, now) ?? []),
+      ...[heldUpDomains(domains ?? [], after, now) ?? []].flat(),
       ...(refusals === undefined ? [] : [refusedMail(refusals)]),
     ];
   }

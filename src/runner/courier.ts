@@ -15,12 +15,13 @@ import type { Answer, DialogueEvent } from '../mail/outcome.ts';
 import { reversePathFor, verpBase } from '../mail/raw-address.ts';
 import { nextProbe } from '../queue/schedule.ts';
 import { sortAnswer } from '../queue/sorting.ts';
-import { SessionError } from '../relay/connect.ts';
+import { SessionError, type Way } from '../relay/connect.ts';
 import { Session } from '../relay/session.ts';
 import { BadBlock } from '../spool/block.ts';
 import type { StoredMessage } from '../spool/message.ts';
 import { addressOf, parseBase, prefixOf } from '../spool/name.ts';
 import type { Claim, Entry, RelayRest, Spool } from '../spool/spool.ts';
+import { domainRelay, findRelays } from './direct.ts';
 import { restsOf } from './rests.ts';
 import { readSettings, type Settings } from './settings.ts';
 import {
@@ -44,6 +45,10 @@ interface Shipment {
 /** One delivery: what is to be done, by all connections together. */
 interface Delivery {
   readonly settings: Settings;
+  /** In the order they are tried. */
+  readonly relays: readonly Relay[];
+  /** The way to them, where it is not that of the settings. */
+  readonly way: Way | undefined;
   readonly entries: readonly Entry[];
   /** How many of the entries have been taken. */
   taken: number;
@@ -114,10 +119,13 @@ export class Courier {
       ...configured,
       lifetime: mayExpire ? configured.lifetime : Number.POSITIVE_INFINITY,
     };
+    const found = settings && (await this.#relaysFor(settings));
     let rest = entries;
-    if (settings !== undefined) {
+    if (settings !== undefined && found !== undefined) {
       const delivery: Delivery = {
         settings,
+        relays: 'relays' in found ? found.relays : [],
+        way: 'relays' in found ? found.way : undefined,
         entries,
         taken: 0,
         again: [],
@@ -127,7 +135,8 @@ export class Courier {
         sessions: 0,
         fault: undefined,
       };
-      await this.#work(delivery);
+      if ('relays' in found) await this.#work(delivery);
+      else this.#turnAway(delivery, found);
       for (const { message, parcels } of delivery.again) {
         settlement.release(parcels.map(({ claim }) => claim));
         message.close();
@@ -156,6 +165,58 @@ export class Courier {
       const event: DialogueEvent = { kind: 'closed', reason: error.message };
       this.#pause({ stage: 'config', event, relay: 'none' });
       return undefined;
+    }
+  }
+
+  /**
+   * The relays of the route, or what the DNS says instead: an answer to all mail of the route. Undefined
+   * when that is not known for now.
+   */
+  async #relaysFor(
+    settings: Settings,
+  ): Promise<{ relays: readonly Relay[]; way?: Way | undefined } | Answer | undefined> {
+    if (settings.direct === undefined) return { relays: settings.relays };
+    const relay = domainRelay(settings.direct.route);
+    const found = await findRelays(settings.direct, this.#spool, this.#world);
+    switch (found.kind) {
+      case 'relays': {
+        // Hosts come and go: the rest of one that is gone must not count.
+        const names = new Set(found.relays.map(formatRelay));
+        for (const name of this.#rests.keys()) if (!names.has(name)) this.#rests.delete(name);
+        return found;
+      }
+      case 'refused':
+        this.#recover(relay);
+        // What no host would say otherwise to RCPT.
+        return { stage: 'rcpt', event: { kind: 'reply', reply: found.reply } };
+      case 'trouble': {
+        const event: DialogueEvent = { kind: 'closed', reason: found.reason };
+        const trouble: Trouble = { stage: 'resolve', event, relay };
+        this.#fail(trouble);
+        this.#pause(trouble);
+        return undefined;
+      }
+    }
+  }
+
+  /** No host can be asked: the same answer for all. */
+  #turnAway(delivery: Delivery, answer: Answer): void {
+    const { settings, settlement, entries } = delivery;
+    const verdict = sortAnswer(answer, { othersAccepted: false });
+    if (verdict.action === 'again') throw new Error('nobody was asked');
+    while (this.#goesOn(delivery) && delivery.taken < entries.length) {
+      const group = this.#nextGroup(delivery, settings.transactionRecipients);
+      const shipment = this.#load(group, settlement);
+      if (shipment === undefined) continue;
+      const { message, parcels } = shipment;
+      for (const parcel of parcels) {
+        try {
+          settlement.settle(settings, 'none', message, parcel, answer, verdict);
+        } catch (error) {
+          settlement.notSettled(parcel.claim, verdict, error);
+        }
+      }
+      message.close();
     }
   }
 
@@ -238,14 +299,11 @@ export class Courier {
       if (this.#fit(idle, 0, delivery.settings)) return idle;
       await idle.close();
     }
-    for (const relay of this.#inOrder(delivery.settings.relays)) {
+    for (const relay of this.#inOrder(delivery.relays)) {
       const name = formatRelay(relay);
       if (this.#failed.has(name)) continue;
       try {
-        const session = await Session.open({
-          ...delivery.settings.sessionWith(relay),
-          onLine: this.#world.onLine,
-        });
+        const session = await this.#connect(delivery, relay);
         this.#recover(name);
         return session;
       } catch (error) {
@@ -259,6 +317,22 @@ export class Courier {
     if (last === undefined) throw new Error('no relay was tried');
     this.#pause(last);
     return undefined;
+  }
+
+  /** Opens a session; without TLS where that was optional and failed (RFC 7435 section 3). */
+  async #connect({ settings, way }: Delivery, relay: Relay): Promise<Session> {
+    const { onLine } = this.#world;
+    try {
+      return await Session.open({ ...settings.sessionWith(relay, way), onLine });
+    } catch (error) {
+      if (!(error instanceof SessionError)) throw error;
+      const secured = error.stage === 'tls' || error.stage === 'starttls';
+      const bare: Relay = { ...relay, tls: 'off' };
+      const optional =
+        settings.direct !== undefined && (relay.tls ?? 'opportunistic') === 'opportunistic';
+      if (!secured || !optional || this.#failed.has(formatRelay(bare))) throw error;
+      return await Session.open({ ...settings.sessionWith(bare, way), onLine });
+    }
   }
 
   /** The next message with those of its recipients that one transaction takes, claimed. */

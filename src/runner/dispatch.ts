@@ -5,6 +5,7 @@
 import { type Control, ControlError } from '../control/control.ts';
 import {
   DEFAULT_ROUTE,
+  isOneWay,
   type Route,
   type RouteTables,
   readTables,
@@ -91,6 +92,7 @@ export class Dispatcher {
           total.deferred += tally.deferred;
           total.refused += tally.refused;
           total.left += tally.left;
+          await this.#spare(load.route, courier);
         } catch (error) {
           faults.push(error);
         }
@@ -99,6 +101,14 @@ export class Dispatcher {
     await Promise.all(Array.from({ length: Math.min(ROUTES_AT_A_TIME, loads.length) }, worker));
     if (faults.length > 0) throw faults[0];
     return { ...total, held, probe };
+  }
+
+  /** Domains are many: the courier of one keeps its connections only while others keep few, and goes with them. */
+  async #spare({ name, ...route }: Route, courier: Courier): Promise<void> {
+    if (!('direct' in route)) return;
+    const connected = [...this.#couriers.values()].filter((each) => each.connected);
+    if (connected.length > ROUTES_AT_A_TIME) await courier.close();
+    if (!courier.connected && courier.trouble === undefined) this.#couriers.delete(name);
   }
 
   /** Ends all sessions. */
@@ -128,7 +138,7 @@ export class Dispatcher {
   #tables(): RouteTables | undefined {
     try {
       const tables = readTables(this.#control);
-      return tables.bySender.size + tables.byDomain.size === 0 ? undefined : tables;
+      return isOneWay(tables) ? undefined : tables;
     } catch (error) {
       if (error instanceof ControlError) return undefined;
       throw error;

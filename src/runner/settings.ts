@@ -3,17 +3,19 @@ import fs from 'node:fs';
 import { join } from 'node:path';
 import { type ControlName, catalogue } from '../control/catalogue.ts';
 import { type Control, ControlError, controlTimes } from '../control/control.ts';
-import type { Relay } from '../control/relay-url.ts';
+import { isDirect, type Relay } from '../control/relay-url.ts';
 import type { RetryPlan } from '../control/retry.ts';
 import type { Route } from '../control/routing.ts';
 import { checkWindows } from '../queue/schedule.ts';
 import type { Login } from '../relay/auth.ts';
-import { checkTrust, type Way } from '../relay/connect.ts';
+import { besidePublicOnes, checkTrust, type Way } from '../relay/connect.ts';
 import type { SessionOptions } from '../relay/session.ts';
+import { type DirectSettings, directOf, readDirect } from './direct.ts';
 
 export interface Settings {
-  /** In the order they are tried. */
+  /** In the order they are tried; none where `direct` says how to find them. */
   readonly relays: readonly Relay[];
+  readonly direct: DirectSettings | undefined;
   readonly retry: RetryPlan;
   /** Milliseconds after which an entry that is not relayed goes to Undelivered. */
   readonly lifetime: number;
@@ -26,8 +28,8 @@ export interface Settings {
    * that was removed.
    */
   readonly changedSince: (time: number) => readonly string[];
-  /** The options of a session with one of the relays. */
-  readonly sessionWith: (relay: Relay) => SessionOptions;
+  /** The options of a session with one of the relays, or with a host that was found on this way. */
+  readonly sessionWith: (relay: Relay, way?: Way) => SessionOptions;
 }
 
 /** How long the command that prints the password may take, in seconds. */
@@ -50,8 +52,10 @@ export function readSettings(control: Control, now: () => number, route: Route):
       hint: 'Mend the line or take it out.',
     });
   }
-  const relays = route.relays ?? control.get('relay');
-  if (relays.length === 0) {
+  const destination = 'direct' in route ? route.direct : (route.relays ?? control.get('relay'));
+  const relays = isDirect(destination) ? [] : destination;
+  const directRoute = directOf(route, destination);
+  if (directRoute === undefined && relays.length === 0) {
     throw new ControlError({
       file: `${control.folder}/relay`,
       expected: 'the relay that takes our mail, but no relay is configured',
@@ -59,10 +63,15 @@ export function readSettings(control: Control, now: () => number, route: Route):
     });
   }
   const way = readWay(control);
+  const trust = readTrust(control);
+  const direct = directRoute && {
+    ...readDirect(control, directRoute, way),
+    authorities: besidePublicOnes(trust.authorities),
+  };
   const common = {
     helo: control.get('helohost'),
     tls: control.get('tls'),
-    ...readTrust(control),
+    ...trust,
     way,
     cleartextLogin: control.get('authcleartext'),
     timeouts: {
@@ -92,6 +101,7 @@ export function readSettings(control: Control, now: () => number, route: Route):
   let times: ReturnType<typeof controlTimes> | undefined;
   return {
     relays,
+    direct,
     retry,
     lifetime: control.get('queuelifetime') * 1000,
     transactionRecipients: control.get('transactionrecipients'),
@@ -103,7 +113,20 @@ export function readSettings(control: Control, now: () => number, route: Route):
       // An attempt's time is that of its second.
       return [...times].filter(([, changed]) => changed >= time + 1000).map(([name]) => name);
     },
-    sessionWith: (relay) => ({ ...common, relay, login: login(relay) }),
+    sessionWith: (relay, found = way) =>
+      direct === undefined
+        ? { ...common, relay, login: login(relay) }
+        : {
+            ...common,
+            relay,
+            way: found,
+            // Nothing of what the relay of this host is to have goes to hosts of other people.
+            tls: 'opportunistic',
+            authorities: direct.authorities,
+            pins: [],
+            certificate: undefined,
+            login: undefined,
+          },
   };
 }
 

@@ -1,6 +1,6 @@
 /** Which relays mail would go to, for programs that only tell. Nothing is connected to. */
 import { type Control, ControlError } from '../control/control.ts';
-import { formatRelay, type Relay } from '../control/relay-url.ts';
+import { type Destination, formatDirect, formatRelay, isDirect } from '../control/relay-url.ts';
 import { readTables, routeOf } from '../control/routing.ts';
 
 /** The way of some recipients. */
@@ -25,12 +25,16 @@ export function waysOf(
   try {
     const tables = readTables(control);
     for (const recipient of recipients) {
-      const { name, relays = control.get('relay') } = routeOf(tables, sender, recipient);
-      if (relays.length === 0) return { problem: 'no relay is named: the mail waits' };
+      const route = routeOf(tables, sender, recipient);
+      const { name } = route;
+      const destination = 'direct' in route ? route.direct : (route.relays ?? control.get('relay'));
+      if (!isDirect(destination) && destination.length === 0) {
+        return { problem: 'no relay is named: the mail waits' };
+      }
       const named = addressed.get(name) ?? [];
       named.push(recipient);
       addressed.set(name, named);
-      if (named.length === 1) ways.set(name, wayTo(name, relays, named));
+      if (named.length === 1) ways.set(name, wayTo(name, destination, named));
     }
   } catch (error) {
     if (!(error instanceof ControlError)) throw error;
@@ -39,12 +43,14 @@ export function waysOf(
   return [...ways.values()];
 }
 
-function wayTo(route: string, relays: readonly Relay[], recipients: readonly string[]): Way {
-  const [first] = relays;
+function wayTo(route: string, destination: Destination, recipients: readonly string[]): Way {
+  // Nothing is looked up here, so no host is named.
+  if (isDirect(destination)) return { route, relays: [formatDirect(destination)], recipients };
+  const [first] = destination;
   const host = first?.path ?? first?.host;
   return {
     route,
-    relays: relays.map(formatRelay),
+    relays: destination.map(formatRelay),
     ...(host === undefined ? {} : { host }),
     recipients,
   };

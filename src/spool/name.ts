@@ -40,6 +40,8 @@ export type SpoolName =
 /** Encoded addresses longer than this are cut, so that base name and suffix fit NAME_MAX (255). */
 const SENDER_MAX = 88;
 const RECIPIENT_MAX = 100;
+/** Names of routes, with `:policy` behind them. */
+const ROUTE_MAX = 240;
 const DIGEST_LENGTH = 32;
 
 const BASE = /^(\d{8}T\d{6}\.\d{6}Z):([1-9]\d{0,9}):([\w@.+=%-]*):([\w@.+=%-]+)$/;
@@ -77,6 +79,11 @@ export function senderPart(address: string): string {
 /** How a recipient stands in a base name. */
 export function recipientPart(address: string): string {
   return cut(encodeBytes(Buffer.from(address)), address, RECIPIENT_MAX);
+}
+
+/** How a route's name begins the names of the files about it, which end in `:policy` at most. */
+export function routePart(route: string): string {
+  return cut(encodeBytes(Buffer.from(route)), route, ROUTE_MAX);
 }
 
 /** What a base name says, or undefined when it is none. */

@@ -39,12 +39,12 @@ import {
   addressOf,
   decodeBytes,
   type EntryState,
-  encodeBytes,
   formatName,
   parseBase,
   parseName,
   prefixOf,
   resultName,
+  routePart,
 } from './name.ts';
 import { formatOwner, judgeOwner, type Owner, ownerOf, parseOwner } from './owner.ts';
 import { type Attempt, countedAttempts, formatAttempt, parseAttempts } from './result.ts';
@@ -548,9 +548,11 @@ export class Spool {
     const paused = new Map<string, Attempt>();
     for (const name of this.#names('routes').sort()) {
       // What stands behind a colon is no route but about one.
-      const route = name.includes(':') ? undefined : decodeBytes(name)?.toString();
-      const trouble = route === undefined ? undefined : this.routeTrouble(route);
-      if (route !== undefined && trouble !== undefined) paused.set(route, trouble);
+      if (name.includes(':')) continue;
+      // A name that was cut is shown as it is.
+      const route = decodeBytes(name)?.toString() ?? name;
+      const [trouble] = parseAttempts(this.#readOr(this.#path('routes', name)));
+      if (trouble !== undefined) paused.set(route, trouble);
     }
     return paused;
   }
@@ -584,8 +586,20 @@ export class Spool {
     replaceText(path, lines.join(''));
   }
 
+  /** What a route's domain demands of those who bring mail (relay/mta-sts.ts); empty when nothing is known. */
+  routePolicy(route: string): string {
+    return this.#readOr(`${this.#routePath(route)}:policy`);
+  }
+
+  /** Keeps it; an empty text erases it. */
+  noteRoutePolicy(route: string, text: string): void {
+    const path = `${this.#routePath(route)}:policy`;
+    if (text === '') eraseFile(path);
+    else replaceText(path, text);
+  }
+
   #routePath(route: string): string {
-    return this.#path('routes', encodeBytes(Buffer.from(route)));
+    return this.#path('routes', routePart(route));
   }
 
   #readOr(path: string): string {

@@ -15,6 +15,7 @@ import { after, test } from 'node:test';
 import fc from 'fast-check';
 import { type ControlName, catalogue } from '../../src/control/catalogue.ts';
 import { ControlError, openControl } from '../../src/control/control.ts';
+import { isDirect, type Relay } from '../../src/control/relay-url.ts';
 import { parseRetry } from '../../src/control/retry.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'picorelay-control-'));
@@ -42,6 +43,12 @@ function failure(folder: string, name: ControlName): ControlError {
   return assert.fail(`${name} was taken`);
 }
 
+function relaysIn(folder: string): readonly Relay[] {
+  const relays = openControl(folder).get('relay');
+  assert.ok(!isDirect(relays));
+  return relays;
+}
+
 test('The catalogue calls each file by its own name.', () => {
   for (const [key, file] of Object.entries(catalogue)) assert.equal(file.name, key);
 });
@@ -58,6 +65,7 @@ test('A folder with nothing but me has the documented defaults.', () => {
     helohost: 'host.example',
     relay: [],
     smtproutes: new Map(),
+    nameservers: [],
     senderroutes: new Map(),
     relayip: [],
     minivars: [],
@@ -133,6 +141,9 @@ test('Each file is read by its rules.', () => {
     ['plusdomain', 'example.com', 'example.com'],
     ['helohost', '[192.0.2.1]', '[192.0.2.1]'],
     ['helohost', '[IPv6:2001:db8::1]', '[IPv6:2001:db8::1]'],
+    ['relay', 'mx://\n', { scheme: 'mx', port: 25 }],
+    ['relay', '# none\nmx://:2525?tls=off\n', { scheme: 'mx', port: 2525, tls: 'off' }],
+    ['nameservers', '::1\n[::1]:54\n192.0.2.53:5353\n', ['::1', '[::1]:54', '192.0.2.53:5353']],
     ['relayip', '10.0.0.1:26\n', [{ scheme: 'smtp', host: '10.0.0.1', port: 26, user: undefined }]],
     ['authuser', 'alice@example.com', 'alice@example.com'],
     ['authpassword', '  p#w "x" é \n', '  p#w "x" é'],
@@ -202,6 +213,10 @@ test('What a file does not take is an error that shows it.', () => {
     ['helohost', '[300.0.2.1]'],
     ['helohost', '[]'],
     ['relayip', 'smtp://h'],
+    ['relayip', 'mx://'],
+    ['relay', 'mx://host'],
+    ['nameservers', 'ns.example'],
+    ['nameservers', '192.0.2.53:0'],
     ['relayip', ''],
     ['authuser', ''],
     ['authuser', 'a\0b'],
@@ -280,9 +295,9 @@ test('A relay file is tried in order, with comments between, and wins over PicoQ
   writeFileSync(join(folder, 'relay'), '# none for now\n');
   assert.deepEqual(openControl(folder).get('relay'), []);
   rmSync(join(folder, 'relay'));
-  assert.equal(openControl(folder).get('relay')[0]?.host, '10.0.0.1');
+  assert.equal(relaysIn(folder)[0]?.host, '10.0.0.1');
   rmSync(join(folder, 'relayip'));
-  assert.equal(openControl(folder).get('relay')[0]?.host, '10.0.0.2');
+  assert.equal(relaysIn(folder)[0]?.host, '10.0.0.2');
   rmSync(join(folder, 'minivars'));
   assert.deepEqual(openControl(folder).get('relay'), []);
 });
@@ -419,7 +434,7 @@ test('A file over its limit is an error even when its first line is good.', () =
   assert.equal(openControl(folderOf({ tls: fill(65_536) })).get('tls'), 'off');
   assert.match(failure(folderOf({ tls: fill(65_537) }), 'tls').message, /at most 65536 bytes/);
   const relays = (bytes: number) => `h\n${'#'.repeat(bytes - 2)}`;
-  assert.equal(openControl(folderOf({ relay: relays(1_048_576) })).get('relay').length, 1);
+  assert.equal(relaysIn(folderOf({ relay: relays(1_048_576) })).length, 1);
   assert.match(failure(folderOf({ relay: relays(1_048_577) }), 'relay').message, /1048576 bytes/);
 });
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { formatRelay } from '../../src/control/relay-url.ts';
+import { formatDirect, formatRelay } from '../../src/control/relay-url.ts';
 import { parseSenderRoutes, parseSmtpRoutes, type RouteTable } from '../../src/control/routes.ts';
 import { type RouteTables, routeOf } from '../../src/control/routing.ts';
 
@@ -22,11 +22,16 @@ const TABLES: RouteTables = {
         '.b.example.com:three.test:26 four.test',
         'example.com:backup.test',
         '.lan:smtp://[2001:db8::1]:27',
+        'direct.test:',
+        '.direct.test::2525',
+        'verified.test: mx://?tls=required',
       ),
     ),
   ),
   bySender: tableOf(
-    parseSenderRoutes(lines('jo@y.test  smtps://jo@s.test', 'y.test smtp://y.s.test:587')),
+    parseSenderRoutes(
+      lines('jo@y.test  smtps://jo@s.test', 'y.test smtp://y.s.test:587', 'mx@y.test mx://'),
+    ),
   ),
 };
 
@@ -38,6 +43,11 @@ test('A sender, a domain, the domains below it, and the rest have their relays.'
     ['', 'a@x.example.com', 'to .example.com', ['smtps://me@two.test:465']],
     ['', 'a@b.example.com', 'to .example.com', ['smtps://me@two.test:465']],
     ['', 'a@x.b.example.com', 'to .b.example.com', ['smtp://three.test:26', 'smtp://four.test:25']],
+    ['', 'a@Direct.test', 'mx direct.test', ['mx://']],
+    ['', 'a@x.direct.test', 'mx x.direct.test:2525', ['mx://:2525']],
+    ['', 'a@y.direct.test', 'mx y.direct.test:2525', ['mx://:2525']],
+    ['', 'a@verified.test', 'mx verified.test tls=required', ['mx://?tls=required']],
+    ['mx@y.test', 'a@Else.test', 'mx else.test', ['mx://']],
     ['', 'a@nas.lan', 'to .lan', ['smtp://[2001:db8::1]:27']],
     ['jo@y.test', 'a@example.com', 'from jo@y.test', ['smtps://jo@s.test:465']],
     ['JO@Y.test', 'a@example.com', 'from jo@y.test', ['smtps://jo@s.test:465']],
@@ -56,11 +66,8 @@ test('A sender, a domain, the domains below it, and the rest have their relays.'
   ];
   for (const [sender, recipient, name, relays] of table) {
     const route = routeOf(TABLES, sender, recipient);
-    assert.deepEqual(
-      [route.name, (route.relays ?? []).map(formatRelay)],
-      [name, relays],
-      `${sender} ${recipient}`,
-    );
+    const shown = 'direct' in route ? [formatDirect(route.direct)] : route.relays?.map(formatRelay);
+    assert.deepEqual([route.name, shown ?? []], [name, relays], `${sender} ${recipient}`);
   }
 });
 
@@ -71,11 +78,24 @@ test('A line without a domain is for all others.', () => {
   assert.equal(routeOf(tables, '', 'a@example.com').name, 'to example.com');
 });
 
+test('With mx:// in control/relay each other domain is a route of its own.', () => {
+  const tables = { ...TABLES, direct: { scheme: 'mx', port: 25 } } as const;
+  assert.equal(routeOf(tables, '', 'a@nowhere.test').name, 'mx nowhere.test');
+  assert.equal(routeOf(tables, '', 'a@[IPv6:2001:db8::1]').name, 'mx [ipv6:2001:db8::1]');
+  assert.equal(routeOf(tables, '', 'local').name, 'mx ');
+  assert.equal(routeOf(tables, '', 'a@example.com').name, 'to example.com');
+});
+
 test('A line that is none is named, without the password that it may hold.', () => {
   const table: [typeof parseSmtpRoutes, string, RegExp][] = [
     [parseSmtpRoutes, 'example.com', /relay/],
     [parseSmtpRoutes, 'exa mple.com:r.test', /relay/],
-    [parseSmtpRoutes, 'example.com:', /a relay/],
+    [parseSmtpRoutes, 'example.com::0', /port/],
+    [parseSmtpRoutes, 'example.com:mx://host', /names no host/],
+    [parseSmtpRoutes, 'example.com:mx:// r.test', /not both/],
+    [parseSmtpRoutes, 'example.com:r.test mx://', /lmtp:/],
+    [parseSmtpRoutes, 'ok.test:', /not both/],
+    [parseSmtpRoutes, 'example.com:mx://?pin=ab', /pin=/],
     [parseSmtpRoutes, 'example.com:smtp://', /host name/],
     [parseSmtpRoutes, 'example.com:smtp://me:secret@r.test', /no password/],
     [parseSmtpRoutes, 'example.com:r.test:99999', /port/],
@@ -86,7 +106,7 @@ test('A line that is none is named, without the password that it may hold.', () 
   for (const [parse, text, expected] of table) {
     const read = parse(
       lines(
-        '.ok.test:r.test'.replace(/^.*$/, parse === parseSmtpRoutes ? '$&' : 'ok.test r.test'),
+        'ok.test:r.test'.replace(/^.*$/, parse === parseSmtpRoutes ? '$&' : 'ok.test r.test'),
         text,
       ),
     );

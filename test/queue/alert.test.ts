@@ -5,6 +5,7 @@ import {
   type Condition,
   formatNews,
   heldUp,
+  heldUpDomains,
   newsAsJson,
   newsOf,
   type Refusals,
@@ -41,6 +42,33 @@ test('A condition is told once when it begins and once when it is over.', () => 
     assert.deepEqual(keys(news.over).sort(), [...over].sort(), String(index));
     told = news.told;
   }
+});
+
+test('Domains without a relay that are held up are one condition.', () => {
+  const trouble = (minutes: number, relay: string): Attempt => ({
+    time: START + minutes * MINUTE,
+    outcome: 'paused',
+    stage: 'connect',
+    relay,
+    lines: [`connect ECONNREFUSED by ${relay}`],
+  });
+  const paused = [6, 5, 4, 3, 2, 1, 0].map(
+    (minutes) => [`mx d${minutes}.test`, trouble(minutes, `h${minutes}`)] as const,
+  );
+  assert.equal(heldUpDomains(paused, 15 * MINUTE, START + 14 * MINUTE), undefined);
+  const one = heldUpDomains(paused, 15 * MINUTE, START + 15 * MINUTE);
+  assert.deepEqual(one, {
+    key: 'mx',
+    since: START,
+    summary:
+      'mail for 1 domain without a relay is held up, nothing is lost: d0.test; the first at connect: connect ECONNREFUSED by h0',
+  });
+  const all = heldUpDomains(paused, 15 * MINUTE, START + HOUR);
+  assert.equal(all?.key, 'mx');
+  assert.match(
+    all?.summary ?? '',
+    /^mail for 7 domains .*: d0\.test d1\.test d2\.test d3\.test d4\.test …;/,
+  );
 });
 
 test('What nobody heard is told again after a while, and its end is not told.', () => {

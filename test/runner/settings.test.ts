@@ -31,7 +31,7 @@ function folderWith(t: TestContext, files: Readonly<Record<string, string>>): st
 
 function optionsFrom(folder: string): readonly SessionOptions[] {
   const settings = readSettings(openControl(folder), () => 0, DEFAULT_ROUTE);
-  return settings.relays.map(settings.sessionWith);
+  return settings.relays.map((relay) => settings.sessionWith(relay));
 }
 
 test('Source address, proxy, pins and TLS version reach the session.', (t) => {

@@ -73,6 +73,8 @@ export interface RelayOptions {
   readonly script?: Script;
   readonly extensions?: readonly string[];
   readonly port?: number;
+  /** An address of the loopback; 127.0.0.1 where not given. */
+  readonly host?: string;
   /** False: messages are counted and thrown away. */
   readonly keep?: boolean;
 }
@@ -113,7 +115,7 @@ export async function startRelay(
         socket.destroy();
       });
   });
-  server.listen(options.port ?? 0, '127.0.0.1');
+  server.listen(options.port ?? 0, options.host ?? '127.0.0.1');
   await once(server, 'listening');
   const address = server.address();
   if (address === null || typeof address === 'string') throw new Error('no port was assigned');

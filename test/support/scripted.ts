@@ -21,6 +21,9 @@ export interface ScriptedOptions {
   readonly tls?: tls.TlsOptions;
   /** A Unix socket. */
   readonly path?: string;
+  readonly port?: number;
+  /** An address of the loopback; 127.0.0.1 where not given. */
+  readonly host?: string;
 }
 
 export interface Scripted {
@@ -87,7 +90,7 @@ export async function startScripted(
   const accept = (socket: net.Socket): void => void serve(socket);
   const server = options.implicit ? tls.createServer(secure, accept) : net.createServer(accept);
   server.on('tlsClientError', () => undefined);
-  if (options.path === undefined) server.listen(0, '127.0.0.1');
+  if (options.path === undefined) server.listen(options.port ?? 0, options.host ?? '127.0.0.1');
   else server.listen(options.path);
   await once(server, 'listening');
   t.after(() => {
