@@ -1,7 +1,7 @@
 // Builds the programs: bin/NAME.ts becomes the executable bin/NAME, which starts what is in dist/.
 //   node packaging/build.mjs            the programs and the demonstration
 //   node packaging/build.mjs --tests    also checks the types and compiles the tests into build/
-//   node packaging/build.mjs --portable programs that find node by PATH (for packages)
+//   node packaging/build.mjs --portable programs that find node by PATH, for the package of npm
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

@@ -1,11 +1,13 @@
 // Has each program's code kept (packaging/code.cjs), by running it once on a spool of its own beside a
 // relay that takes everything. What runs here starts fast later; what does not is compiled when needed.
+//   node packaging/code.mjs    does so for the programs beside it: a package calls this where it is installed
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 
 const MESSAGE = 'From: a@build.test\nTo: b@build.test\nSubject: build\n\nHello.\n';
 
@@ -38,6 +40,9 @@ export async function keepCode(root) {
     rmSync(site, { recursive: true, force: true });
   }
 }
+
+const self = fileURLToPath(import.meta.url);
+if (realpathSync(process.argv[1]) === self) await keepCode(dirname(dirname(self)));
 
 async function run(root, name, args, input, envelope, env) {
   const file = readdirSync(join(root, 'dist')).find((each) => each.startsWith(`${name}-`));

@@ -21,14 +21,14 @@ export function skipWithout(...roots: readonly string[]): string | false {
 
 /**
  * The `skip` option for a test that wants a program of this machine, whose Debian package has the same
- * name. Under CI it is always `false`: the test fails where the program is missing.
+ * name unless it is given. Under CI it is always `false`: the test fails where the program is missing.
  */
-export function skipWithoutProgram(program: string): string | false {
+export function skipWithoutProgram(program: string, debian = program): string | false {
   const folders = (process.env['PATH'] ?? '').split(delimiter);
   return process.env['CI'] !== undefined ||
     folders.some((folder) => existsSync(join(folder, program)))
     ? false
-    : `there is no ${program}; as root: apt-get install ${program}`;
+    : `there is no ${program}; as root: apt-get install ${debian}`;
 }
 
 /** The path of a root. Throws when it cannot be used, naming what is missing. */

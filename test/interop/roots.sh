@@ -3,7 +3,7 @@
 # servers conflict with each other as packages. The tests enter them by chroot; nothing is installed
 # on the machine itself. Needs root, mmdebstrap and apt's package lists; takes one to two minutes.
 # A root that is up to date is kept, so that a second run costs nothing.
-#   bash test/interop/roots.sh [postfix|exim|opensmtpd|callers …]
+#   bash test/interop/roots.sh [postfix|exim|opensmtpd|callers|fresh …]
 set -euo pipefail
 export LC_ALL=C DEBIAN_FRONTEND=noninteractive
 self=$(readlink -f "$0")
@@ -74,6 +74,8 @@ packages() {
       # What reads reports.
       echo python3-flufl.bounce libmail-deliverystatus-bounceparser-perl bsdutils
       ;;
+    # What a small host has: no mail server and no node.
+    fresh) echo adduser cron ;;
     *) die "no root is called $1" ;;
   esac
 }
@@ -112,7 +114,7 @@ make_root() {
   echo "roots.sh: $name is ready"
 }
 
-[ $# -gt 0 ] || set -- postfix exim opensmtpd callers
+[ $# -gt 0 ] || set -- postfix exim opensmtpd callers fresh
 for name in "$@"; do packages "$name" > /dev/null; done
 for name in "$@"; do
   fresh "$name" && continue

@@ -1,9 +1,21 @@
 // The standalone program: the tests of the programs run against it, and nothing around it reaches it.
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, join, resolve } from 'node:path';
 import { before, test } from 'node:test';
-import { must, run } from '../support/process.ts';
+import { freshRoot } from '../interop/fresh.ts';
+import { skipWithout } from '../interop/require.ts';
+import { must, run, waitFor } from '../support/process.ts';
+import { startSink } from '../support/sink.ts';
 import { siteFor } from '../support/site.ts';
 
 const FOLDER = resolve('build/standalone');
@@ -97,4 +109,27 @@ test('Neither the working folder nor the environment changes what runs', async (
     cwd,
   });
   assert.doesNotMatch(stderr, /nowhere/);
+});
+
+test('Its Debian package works on a host without node', {
+  skip: skipWithout('fresh'),
+}, async (t) => {
+  const host = await freshRoot(t);
+  const sink = await startSink();
+  t.after(() => sink.stop());
+  const out = mkdtempSync(join(tmpdir(), 'picorelay-deb-'));
+  t.after(() => rmSync(out, { recursive: true }));
+  const built = await must(
+    [process.execPath, 'packaging/deb.mjs', '--standalone', '--fast', '--out', out],
+    { env: { PATH: process.env['PATH'] ?? '', HOME: process.env['HOME'] ?? '/root' } },
+  );
+  const name = basename(built.trim());
+  await must(['cp', join(out, name), host.at('/tmp')]);
+  await host.must(['apt-get', '-y', '-q', 'install', `/tmp/${name}`]);
+  host.write('/etc/picorelay/relay', `smtp://127.0.0.1:${sink.port}\n`);
+  await host.must(['sendmail', 'a@x.test'], { input: LETTER });
+  await waitFor('the mail at the relay', () => sink.received.length === 1);
+  assert.match(await host.must(['mailq']), /empty/);
+  await host.must(['apt-get', '-y', '-q', 'purge', 'picorelay-standalone']);
+  assert.deepEqual(host.names('/var/spool/picorelay'), []);
 });
