@@ -47,6 +47,8 @@ export interface Entity {
   readonly encoding: string;
   /** Whether other entities follow inside it. */
   readonly container: boolean;
+  /** Whether it lies in a multipart/signed or multipart/encrypted, whose parts nobody may change (RFC 1847). */
+  readonly sealed: boolean;
 }
 
 /**
@@ -73,7 +75,8 @@ export function* walk(pieces: Iterable<Uint8Array>): Generator<Step, void, undef
   const enter = (entity: PartKind): boolean => {
     if (entity.container) depth += 1;
     if (entity.boundary !== undefined) {
-      frames.push({ boundary: entity.boundary, depth, digest: entity.digest });
+      const sealed = entity.sealed || entity.seals;
+      frames.push({ boundary: entity.boundary, depth, digest: entity.digest, sealed });
     }
     place = !entity.container ? 'body' : entity.boundary === undefined ? 'header' : 'edge';
     if (place !== 'header') return false;
@@ -81,11 +84,15 @@ export function* walk(pieces: Iterable<Uint8Array>): Generator<Step, void, undef
     return true;
   };
 
+  const sealed = (): boolean => frames[frames.length - 1]?.sealed ?? false;
+
   yield { kind: 'open' };
   for (const line of splitLines(pieces)) {
     const delimiter = line.first ? findDelimiter(line, frames) : undefined;
     if (delimiter !== undefined) {
-      if (place === 'header') yield { kind: 'headed', entity: header.end(DEEPEST), blank: false };
+      if (place === 'header') {
+        yield { kind: 'headed', entity: header.end(DEEPEST, sealed()), blank: false };
+      }
       const { index, frame, closes } = delimiter;
       frames.length = closes ? index : index + 1;
       depth = closes ? frame.depth - 1 : frame.depth;
@@ -98,14 +105,14 @@ export function* walk(pieces: Iterable<Uint8Array>): Generator<Step, void, undef
     }
     if (place === 'header') {
       if (line.first && line.last && line.bytes.length === 0) {
-        const entity = header.end(depth);
+        const entity = header.end(depth, sealed());
         yield { kind: 'headed', entity, blank: true };
         if (enter(entity)) yield { kind: 'open' };
         continue;
       }
       let name = header.take(line);
       while (name === undefined && place === 'header') {
-        const entity = header.end(depth);
+        const entity = header.end(depth, sealed());
         yield { kind: 'headed', entity, blank: false };
         if (!enter(entity)) break;
         yield { kind: 'open' };
@@ -118,7 +125,9 @@ export function* walk(pieces: Iterable<Uint8Array>): Generator<Step, void, undef
     }
     yield { kind: place === 'edge' ? 'edge' : 'body', ...line };
   }
-  if (place === 'header') yield { kind: 'headed', entity: header.end(DEEPEST), blank: false };
+  if (place === 'header') {
+    yield { kind: 'headed', entity: header.end(DEEPEST, sealed()), blank: false };
+  }
 }
 
 /** A multipart whose parts are being read. */
@@ -126,6 +135,7 @@ interface Frame {
   readonly boundary: string;
   readonly depth: number;
   readonly digest: boolean;
+  readonly sealed: boolean;
 }
 
 /** An entity with what only the walk needs to know of it. */
@@ -134,6 +144,8 @@ interface PartKind extends Entity {
   readonly boundary: string | undefined;
   /** Whether its parts are messages where they do not say otherwise. */
   readonly digest: boolean;
+  /** Whether its parts are sealed. */
+  readonly seals: boolean;
 }
 
 /** Cuts a message into lines. */
@@ -221,7 +233,7 @@ class PartHeader {
   }
 
   /** @param depth how many entities this one lies in */
-  end(depth: number): PartKind {
+  end(depth: number, sealed: boolean): PartKind {
     const content = parseContentType(this.#fields.get('content-type'));
     const [type = 'text', subtype = ''] =
       content?.type ?? (this.#inDigest ? ['message', 'rfc822'] : []);
@@ -241,6 +253,8 @@ class PartHeader {
       container,
       boundary: container && multipart ? boundary : undefined,
       digest: subtype === 'digest',
+      sealed,
+      seals: multipart && (subtype === 'signed' || subtype === 'encrypted'),
     };
   }
 }

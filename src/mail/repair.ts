@@ -1,6 +1,7 @@
 /**
  * Repairs of a message's content that a relay could not take or a reader could not read: lines over
- * 998 octets (RFC 5321 section 4.5.3.1.6), octets above 127 that nothing declares (RFC 2045, RFC 6152).
+ * 998 octets (RFC 5321 section 4.5.3.1.6), octets above 127 that nothing declares (RFC 2045, RFC 6152),
+ * and octets above 127 in bodies that go to a relay without 8BITMIME.
  * Works on a stream in constant memory. What needs no repair comes out byte for byte; a repaired message
  * needs no further one. Checks no signature, and breaks one only where the message could not be
  * delivered otherwise. The message is hostile: no input makes this throw, and all of it is linear.
@@ -29,19 +30,62 @@ export function repairOf(
 ): Repair | undefined {
   const tooLong = measured.longestLine > LONGEST_LINE;
   const undeclared = measured.eightBit && isUndeclared(source());
-  return tooLong || undeclared ? new Repair(source, undeclared) : undefined;
+  return tooLong || undeclared ? new Repair(source, { undeclared, sevenBit: false }) : undefined;
+}
+
+/**
+ * The form of a message for a relay that takes no octets above 127 in bodies (RFC 6152 section 3): its parts
+ * in quoted-printable or base64. Undefined when the message has no such octets; `stuck` says why there is no
+ * such form, because a signature would break or the rules of MIME forbid it. Header fields stay as they are.
+ * @param source as for repairOf
+ * @throws what source throws
+ */
+export function sevenBitForm(
+  source: () => Iterable<Uint8Array>,
+): Repair | { readonly stuck: string } | undefined {
+  let entity: Entity | undefined;
+  let needed = false;
+  for (const step of walk(source())) {
+    if (step.kind === 'headed') entity = step.entity;
+    if ((step.kind !== 'body' && step.kind !== 'edge') || isAscii(step.bytes)) continue;
+    if (entity?.sealed === true) return { stuck: 'a part with 8-bit text is signed or encrypted' };
+    // What stands between parts is for nobody, but a boundary has to stay.
+    if (step.kind === 'edge' && step.bytes[0] === DASH)
+      return { stuck: 'a boundary is 8-bit text' };
+    if (step.kind === 'body' && entity !== undefined && !isEncodable(entity)) {
+      return { stuck: `a part of type ${entity.type} has 8-bit text that cannot be encoded` };
+    }
+    needed = true;
+  }
+  return needed
+    ? new Repair(source, { undeclared: isUndeclared(source()), sevenBit: true })
+    : undefined;
+}
+
+/** Whether the rules of MIME allow another encoding of a leaf (RFC 2045 section 6.4), and we know the old one. */
+function isEncodable({ type, encoding }: Entity): boolean {
+  const known = ['', '7bit', '8bit', 'binary', 'quoted-printable', 'base64'].includes(encoding);
+  return known && type !== 'multipart' && type !== 'message';
 }
 
 /** A repair of one message. */
 export class Repair {
   readonly #source: () => Iterable<Uint8Array>;
   readonly #undeclared: boolean;
+  readonly #sevenBit: boolean;
   readonly #repairs = new Set<string>();
 
-  /** @param undeclared whether the header has to be told of octets above 127 in the body */
-  constructor(source: () => Iterable<Uint8Array>, undeclared: boolean) {
+  /**
+   * `undeclared`: the header has to be told of octets above 127 in the body. `sevenBit`: bodies may not have
+   * any.
+   */
+  constructor(
+    source: () => Iterable<Uint8Array>,
+    options: { readonly undeclared: boolean; readonly sevenBit: boolean },
+  ) {
     this.#source = source;
-    this.#undeclared = undeclared;
+    this.#undeclared = options.undeclared;
+    this.#sevenBit = options.sevenBit;
   }
 
   /** What was done, each kind once, as phrases for the log; complete when all pieces were read. */
@@ -84,14 +128,15 @@ export class Repair {
           for (const field of missing.values()) foldField(folding, field);
           // A header without its blank line gets one where new fields would run into the body.
           if (step.blank || plan.fields.size > 0) out.lineEnd();
-          if (!step.entity.container) encoder = encoderFor(plan.encode, out, folding);
+          if (!step.entity.container)
+            encoder = encoderFor(plan.encode, out, folding, this.#sevenBit);
           break;
         case 'body':
           encoder?.write(step);
           break;
         default:
           amongParts = true;
-          folding.write(step, false);
+          folding.write(this.#sevenBit ? withoutEightBit(step) : step, false);
       }
       if (out.filled >= OUTPUT_SIZE) yield out.take();
     }
@@ -126,7 +171,8 @@ export class Repair {
   #planFor(leaf: Leaf, top: boolean): Plan {
     const { entity } = leaf;
     const undeclared = top && this.#undeclared;
-    const encode = leaf.tooLong ? encodingFor(entity) : 'none';
+    const convert = this.#sevenBit && leaf.eightBit;
+    const encode = leaf.tooLong || convert ? encodingFor(entity) : 'none';
     const fields = new Map<string, string>();
     if (encode !== 'none') this.#repairs.add(REPAIRS[encode]);
     const encoded = encode === 'quoted-printable' || encode === 'base64';
@@ -144,6 +190,10 @@ export class Repair {
     const name = 'content-transfer-encoding';
     if (encoded) {
       fields.set(name, `Content-Transfer-Encoding: ${encode}`);
+    } else if (this.#sevenBit) {
+      // What is inside has been encoded.
+      const claims = entity.encoding === '8bit' || entity.encoding === 'binary';
+      if (claims && !entity.sealed) fields.set(name, 'Content-Transfer-Encoding: 7bit');
     } else if (undeclared && isSevenBit(entity)) {
       fields.set(name, 'Content-Transfer-Encoding: 8bit');
       this.#repairs.add('8-bit body without its encoding: declared as 8bit');
@@ -237,6 +287,10 @@ class Leaf {
     return this.#tooLong;
   }
 
+  get eightBit(): boolean {
+    return this.#eightBit;
+  }
+
   /** What its octets are; RFC 1428 has the name for those that nobody knows. */
   get charset(): string {
     if (!this.#eightBit) return 'us-ascii';
@@ -263,6 +317,7 @@ const SPACE = 32;
 const DASH = 45;
 const COLON = 58;
 const EQUALS = 61;
+const QUESTION = 63;
 
 /** Where a new field is better folded (RFC 5322 section 2.1.1). */
 const FOLD_AT = 78;
@@ -330,16 +385,16 @@ interface Encoder {
   end(atBoundary: boolean): void;
 }
 
-function encoderFor(encode: Encode, out: Output, folding: Folding): Encoder {
+function encoderFor(encode: Encode, out: Output, folding: Folding, sevenBit: boolean): Encoder {
   switch (encode) {
     case 'quoted-printable':
       return new QuotedPrintable(out);
     case 'base64':
       return new Base64(out);
     case 'soft':
-      return longLinesOnly(out, new SoftBreaks(out));
+      return badLinesOnly(out, new SoftBreaks(out), sevenBit);
     case 'wrap':
-      return longLinesOnly(out, new Base64Wrapping(out));
+      return badLinesOnly(out, new Base64Wrapping(out), sevenBit);
     case 'fold':
       return { write: (line) => folding.write(line, false), end: nothing };
     default:
@@ -351,12 +406,17 @@ function nothing(): void {
   // A line end is written with its line.
 }
 
-function longLinesOnly(out: Output, encoder: { write(line: Line): void }): Encoder {
-  let long = false;
+/** Lines that are too long, or have octets that they may not have. */
+function badLinesOnly(
+  out: Output,
+  encoder: { write(line: Line): void },
+  sevenBit: boolean,
+): Encoder {
+  let bad = false;
   return {
     write: (line) => {
-      if (line.first) long = isLong(line);
-      if (long) encoder.write(line);
+      if (line.first) bad = isLong(line) || (sevenBit && !isAscii(line.bytes));
+      if (bad) encoder.write(line);
       else out.line(line);
     },
     end: nothing,
@@ -366,6 +426,15 @@ function longLinesOnly(out: Output, encoder: { write(line: Line): void }): Encod
 /** Whether a line that begins with this is too long: one that is not comes in one part. */
 function isLong({ bytes, last }: Line): boolean {
   return !last || bytes.length > LONGEST_LINE;
+}
+
+/** A line of a preamble or an epilogue, which no reader shows. */
+function withoutEightBit(line: Line): Line {
+  if (isAscii(line.bytes)) return line;
+  return {
+    ...line,
+    bytes: Buffer.from(line.bytes.map((octet) => (octet > 127 ? QUESTION : octet))),
+  };
 }
 
 /** Columns of quoted-printable (RFC 2045 section 6.7). */
@@ -456,6 +525,9 @@ class SoftBreaks {
         // The two digits behind it stay on its line.
         this.#line.makeRoom(3);
         this.#line.raw(octet);
+      } else if (octet > 126) {
+        // It should have been encoded; written so it means the same.
+        this.#line.escape(octet);
       } else {
         this.#line.literal(octet);
       }

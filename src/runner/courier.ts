@@ -22,6 +22,7 @@ import type { StoredMessage } from '../spool/message.ts';
 import { addressOf, parseBase, prefixOf } from '../spool/name.ts';
 import type { Claim, Entry, RelayRest, Spool } from '../spool/spool.ts';
 import { domainRelay, findRelays } from './direct.ts';
+import { render } from './rendering.ts';
 import { restsOf } from './rests.ts';
 import { readSettings, type Settings } from './settings.ts';
 import {
@@ -409,14 +410,16 @@ export class Courier {
     const relay = formatRelay(session.relay);
     let answers: readonly Answer[];
     try {
-      answers = await session.send({
-        sender: reversePathFor(message.sender, parcels[0]?.recipient.address ?? ''),
-        recipients: parcels.map(({ recipient }) => recipient),
-        ...message.dsn,
-        size: message.size,
-        eightBit: message.body === '8BITMIME',
-        pieces: () => message.pieces(),
-      });
+      const rendering = render(message, session.extensions);
+      answers =
+        'stage' in rendering
+          ? parcels.map(() => rendering)
+          : await session.send({
+              sender: reversePathFor(message.sender, parcels[0]?.recipient.address ?? ''),
+              recipients: parcels.map(({ recipient }) => recipient),
+              ...message.dsn,
+              ...rendering,
+            });
     } catch (error) {
       const claims = parcels.map(({ claim }) => claim);
       settlement.giveBack(claims, error);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { DEEPEST } from '../../src/mail/mime.ts';
-import { repairOf } from '../../src/mail/repair.ts';
+import { repairOf, sevenBitForm } from '../../src/mail/repair.ts';
 import { WireForm } from '../../src/mail/wireform.ts';
 import { makeCorpus } from '../corpus/make.ts';
 
@@ -322,6 +322,101 @@ test('A large message is read three times at most and given in small pieces', ()
     assert.ok(read <= 3 * size, `${read} octets read`);
     assert.ok(largest > 0 && largest < 512 * 1024, `a piece of ${largest} octets`);
   }
+});
+
+/** The form for a relay without 8BITMIME; `=` where there is nothing to do. */
+function narrow(message: string, size = 64 * 1024): string {
+  const { wire } = wireForm(message);
+  const form = sevenBitForm(() => inPieces(wire, size));
+  if (form === undefined) return '=';
+  if ('stuck' in form) return form.stuck;
+  return [...form.pieces()].map((piece) => Buffer.from(piece).toString('latin1')).join('');
+}
+
+const TEXT = 'Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n';
+const AS_TEXT = TEXT.replace('8bit', 'quoted-printable');
+const HI = 'Gr=C3=BC=C3=9Fe';
+const MIXED = `${MIME}Content-Type: multipart/mixed; boundary=b\n`;
+const SIGNED = `${MIME}Content-Type: multipart/signed; boundary=b\n`;
+const IN_SIGNED = 'a part with 8-bit text is signed or encrypted';
+
+const NARROW: Readonly<Record<string, readonly [string, string]>> = {
+  'Text of 7 bits is left alone': [`${MIME}${TEXT}\ntext\n`, '='],
+  'Octets above 127 in the header are left alone': [`A: ${UTF8}\n\ntext\n`, '='],
+  'Text becomes quoted-printable': [
+    `${MIME}${TEXT}\n${UTF8} a=b \n.\n`,
+    `${MIME}${AS_TEXT}\n${HI} a=3Db=20\n.\n`,
+  ],
+  'Text that nothing declares is declared': [
+    `A: b\n\n${UTF8}\n`,
+    `A: b\n${MIME}Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: quoted-printable\n\n${HI}\n`,
+  ],
+  'Data become base64': [
+    `${MIME}Content-Type: image/png\nContent-Transfer-Encoding: binary\n\n${UTF8}\n`,
+    `${MIME}Content-Type: image/png\nContent-Transfer-Encoding: base64\n\n${base64Lines(`${UTF8}\r\n`)}`,
+  ],
+  'Of a multipart only the parts that need it': [
+    `${MIXED}Content-Transfer-Encoding: 8bit\n\nsee ${UTF8}\n--b\n${TEXT}\n${UTF8}\n--b\n\ntext=\n--b--\n`,
+    `${MIXED}Content-Transfer-Encoding: 7bit\n\nsee Gr????e\n--b\n${AS_TEXT}\n${HI}\n--b\n\ntext=\n--b--\n`,
+  ],
+  'Of a message within a message the text': [
+    `${MIME}Content-Type: message/rfc822\nContent-Transfer-Encoding: 8bit\n\n${MIME}${TEXT}\n${UTF8}\n`,
+    `${MIME}Content-Type: message/rfc822\nContent-Transfer-Encoding: 7bit\n\n${MIME}${AS_TEXT}\n${HI}\n`,
+  ],
+  'Quoted-printable with octets above 127 means the same without them': [
+    `${MIME}${AS_TEXT}\n${UTF8}=20=\nno\n`,
+    `${MIME}${AS_TEXT}\n${HI}=20=\nno\n`,
+  ],
+  'Base64 with octets above 127 means the same without them': [
+    `${MIME}Content-Transfer-Encoding: base64\n\naG\xfck=\n`,
+    `${MIME}Content-Transfer-Encoding: base64\n\naGk=\n`,
+  ],
+  'A signed part stays as it is beside one that is not': [
+    `${MIXED}\n--b\n${SIGNED.replace('=b', '=c')}\n--c\nContent-Transfer-Encoding: 8bit\n\ntext\n--c--\n--b\n${TEXT}\n${UTF8}\n--b--\n`,
+    `${MIXED}\n--b\n${SIGNED.replace('=b', '=c')}\n--c\nContent-Transfer-Encoding: 8bit\n\ntext\n--c--\n--b\n${AS_TEXT}\n${HI}\n--b--\n`,
+  ],
+  'A signed part must not be changed': [`${SIGNED}\n--b\n${TEXT}\n${UTF8}\n--b--\n`, IN_SIGNED],
+  'Nor what lies deeper in it': [
+    `${SIGNED}\n--b\n${MIXED.replace('=b', '=c')}\n--c\n${TEXT}\n${UTF8}\n--c--\n--b--\n`,
+    IN_SIGNED,
+  ],
+  'Nor an encrypted one': [
+    `${SIGNED.replace('signed', 'encrypted')}\n--b\n${TEXT}\n${UTF8}\n--b--\n`,
+    IN_SIGNED,
+  ],
+  'A composite type must not be encoded': [
+    `${MIME}Content-Type: message/partial; id=x\n\n${UTF8}\n`,
+    'a part of type message has 8-bit text that cannot be encoded',
+  ],
+  'An encoding that nobody knows cannot be taken off': [
+    `${MIME}Content-Type: text/plain\nContent-Transfer-Encoding: x-uuencode\n\n${UTF8}\n`,
+    'a part of type text has 8-bit text that cannot be encoded',
+  ],
+  'A boundary has to stay': [
+    `${MIME}Content-Type: multipart/mixed; boundary="\xfc"\n\n--\xfc\n\ntext\n--\xfc--\n`,
+    'a boundary is 8-bit text',
+  ],
+};
+
+for (const [title, [message, expected]] of Object.entries(NARROW)) {
+  test(`For a relay without 8BITMIME: ${title}`, () => {
+    for (const size of [64 * 1024, 1, 7]) {
+      assert.equal(narrow(message, size), expected.replaceAll('\n', '\r\n'));
+    }
+  });
+}
+
+test('Whatever comes, a converted message has 7 bits in its bodies and needs no other form', () => {
+  fc.assert(
+    fc.property(messages, (message) => {
+      const { text } = mend(message);
+      const once = narrow(text);
+      if (once === '=' || !once.includes('\n')) return;
+      assert.ok(isAllowed(once));
+      assert.equal(narrow(once), '=');
+    }),
+    { numRuns: 3000 },
+  );
 });
 
 test('Many parts, parameters and quotes cost no more than their octets', () => {

@@ -138,3 +138,22 @@ test('Mail older than its lifetime goes to Undelivered, with a relay that answer
   assert.deepEqual(other.names('spool'), []);
   assert.match(other.result('Undelivered'), /expired at connect by .*\n {4}.*ECONNREFUSED/);
 });
+
+test('What has no form for a relay without 8BITMIME is refused as such, and keeps its signature', async (t) => {
+  const site = siteFor(t);
+  const relay = await startRelay(t, { extensions: ['PIPELINING'] });
+  site.relays(relay.port);
+  const part = 'Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\ngrün\n';
+  const letter = (type: string): string =>
+    `Subject: tea\nMIME-Version: 1.0\nContent-Type: multipart/${type}; boundary=b\n\n--b\n${part}--b--\n`;
+  await site.run('sendmail', ['a@x.test'], letter('signed'));
+  await site.run('sendmail', ['b@x.test'], letter('mixed'));
+  await site.run('picorelay-cron');
+  assert.deepEqual(relay.recipients(), ['b@x.test']);
+  assert.match(relay.received[0]?.raw.toString('latin1') ?? '', /\r\n\r\ngr=C3=BCn\r\n--b--\r\n$/);
+  assert.match(site.result('Undelivered'), /554 5\.6\.3 picorelay: .*signed or encrypted/);
+  const [kept = ''] = [...site.undelivered()].flatMap(([name, text]) =>
+    name.endsWith('.result') ? [] : [text],
+  );
+  assert.match(kept, /grün/);
+});

@@ -1,12 +1,12 @@
-// Each message of the corpus through the real programs to a strict relay: what arrives has the form of
-// the wire and the same decoded text, as Python's email package reads both.
+// Each message of the corpus through the real programs to two strict relays, one of which takes no 8-bit
+// text: what arrives has the form of the wire and the same decoded text, as Python's email package reads it.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { test } from 'node:test';
 import { makeCorpus, type Sample } from '../corpus/make.ts';
-import { startRelay } from '../support/relay.ts';
+import { EXTENSIONS, type Offered, startRelay } from '../support/relay.ts';
 import { siteFor } from '../support/site.ts';
 
 /** Programs at work at one time. */
@@ -23,14 +23,21 @@ test('Every message of the corpus arrives in the form of the wire with the same 
 
   const site = siteFor(t);
   const relay = await startRelay(t);
+  const narrow = await startRelay(t, {
+    extensions: EXTENSIONS.filter((offer) => offer !== '8BITMIME'),
+  });
   site.relays(relay.port);
+  site.control('smtproutes', `narrow.test:127.0.0.1:${narrow.port}`);
   const folder = join(site.folder, 'corpus');
+  const narrowFolder = join(site.folder, 'narrow');
   mkdirSync(folder);
+  mkdirSync(narrowFolder);
 
   const submit = async ({ name, bytes, folds }: Sample): Promise<void> => {
     writeFileSync(join(folder, `${name}.sent`), bytes);
     if (folds) writeFileSync(join(folder, `${name}.folds`), '');
-    const args = ['-i', '-f', 'ann@example.org', '--', `${name}@example.com`];
+    const to = [`${name}@example.com`, `${name}@narrow.test`];
+    const args = ['-i', '-f', 'ann@example.org', '--', ...to];
     const sent = await site.run('sendmail', args, bytes);
     assert.deepEqual(sent, { status: 0, stdout: '', stderr: '' }, name);
   };
@@ -51,16 +58,50 @@ test('Every message of the corpus arrives in the form of the wire with the same 
   assert.deepEqual(relay.faults, []);
   assert.deepEqual(site.names('spool'), []);
   assert.equal(relay.received.length, count);
-  for (const { to, raw, parameters } of relay.received) {
-    const name = to[0]?.split('@')[0] ?? '';
-    const eightBit = raw.some((octet) => octet > 127);
-    assert.equal(/\bBODY=8BITMIME\b/.test(parameters), eightBit, name);
-    writeFileSync(join(folder, `${name}.arrived`), raw);
+  for (const message of relay.received) {
+    const eightBit = message.raw.some((octet) => octet > 127);
+    assert.equal(/\bBODY=8BITMIME\b/.test(message.parameters), eightBit, nameOf(message));
+    writeFileSync(join(folder, `${nameOf(message)}.arrived`), message.raw);
   }
+  compare(folder, count);
 
+  // What has no 7-bit form was refused for that; everything else has arrived in it.
+  const refused = [...site.undelivered()].filter(([name]) => name.endsWith('.result'));
+  for (const [name, text] of refused) assert.match(text, /554 5\.6\.3 picorelay: /, name);
+  assert.deepEqual(narrow.faults, []);
+  assert.equal(narrow.received.length + refused.length, count);
+  assert.ok(refused.length < count / 20, `${refused.length} of ${count} were refused`);
+  let converted = 0;
+  for (const message of narrow.received) {
+    const name = nameOf(message);
+    const { body, wasEightBit } = bodiesOf(message, join(folder, `${name}.arrived`));
+    if (wasEightBit) converted += 1;
+    assert.ok(!body.some((octet) => octet > 127), name);
+    writeFileSync(join(narrowFolder, `${name}.arrived`), message.raw);
+    for (const kind of ['sent', 'folds']) {
+      const path = join(folder, `${name}.${kind}`);
+      if (existsSync(path)) copyFileSync(path, join(narrowFolder, `${name}.${kind}`));
+    }
+  }
+  assert.ok(converted > 20, `${converted} were converted`);
+  compare(narrowFolder, narrow.received.length);
+});
+
+function nameOf({ to }: Offered): string {
+  return to[0]?.split('@')[0] ?? '';
+}
+
+/** What stands behind the header, and whether that had octets above 127 before the conversion. */
+function bodiesOf({ raw }: Offered, wide: string): { body: Buffer; wasEightBit: boolean } {
+  const bodyOf = (bytes: Buffer): Buffer => bytes.subarray(bytes.indexOf('\r\n\r\n'));
+  const wasEightBit = bodyOf(readFileSync(wide)).some((octet) => octet > 127);
+  return { body: bodyOf(raw), wasEightBit };
+}
+
+function compare(folder: string, count: number): void {
   const read = spawnSync('python3', [resolve('test/corpus/decode.py'), folder], {
     encoding: 'utf8',
   });
   assert.equal(read.stderr, '');
   assert.equal(read.stdout, `${count}\n`);
-});
+}
