@@ -1,4 +1,5 @@
 /** picorelay: the administrator's command. Its commands are in src/admin/commands.ts. */
+import { userInfo } from 'node:os';
 import { createInterface } from 'node:readline/promises';
 import { Writable } from 'node:stream';
 import yargs, { type Argv, type Options as YargsOptions } from 'yargs';
@@ -27,6 +28,10 @@ const world: World = {
   exactNow: () => performance.timeOrigin + performance.now(),
   random: Math.random,
   pid: process.pid,
+  uid: process.getuid?.() ?? 0,
+  login: loginName,
+  node: process.execPath,
+  bin: import.meta.dirname,
   zoneMinutes: -new Date().getTimezoneOffset(),
   env: process.env,
   ask: process.stdin.isTTY && process.stderr.isTTY ? ask : undefined,
@@ -38,8 +43,11 @@ try {
   if (raw !== undefined && words[1] !== '--help') await runRaw(raw, words.slice(1));
   else await parse(words);
 } catch (error) {
-  process.stderr.write(`picorelay: ${error instanceof Error ? error.message : String(error)}\n`);
-  process.exitCode = error instanceof CommandError ? error.status : EX_TEMPFAIL;
+  const reason = error instanceof Error ? error.message : String(error);
+  const forbidden = error instanceof Error && 'code' in error && error.code === 'EACCES';
+  const hint = forbidden ? '; do it as root, or as the user who owns the spool' : '';
+  process.stderr.write(`picorelay: ${reason}${hint}\n`);
+  process.exitCode = error instanceof CommandError ? error.status : forbidden ? 77 : EX_TEMPFAIL;
 }
 
 async function parse(words: readonly string[]): Promise<void> {
@@ -112,6 +120,15 @@ async function runRaw(raw: Command, words: readonly string[]): Promise<void> {
   }
   args[rawWord(raw) ?? ''] = rest;
   process.exitCode = await raw.run(args, world);
+}
+
+function loginName(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    // A user id without a name, as in containers.
+    return `uid${process.getuid?.() ?? 0}`;
+  }
 }
 
 function outputOf(stream: NodeJS.WriteStream): Output {

@@ -110,6 +110,12 @@ export interface World {
   readonly exactNow: () => number;
   readonly random: () => number;
   readonly pid: number;
+  readonly uid: number;
+  /** The login name of the uid. */
+  readonly login: () => string;
+  /** The node to run programs with, and the folder where they are. */
+  readonly node: string;
+  readonly bin: string;
   /** East of UTC, of the zone that times are shown in. */
   readonly zoneMinutes: number;
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -130,7 +136,9 @@ export class CommandError extends Error {
 
 /** Statuses of sysexits.h that commands end with. */
 export const EX_USAGE = 64;
+export const EX_DATAERR = 65;
 export const EX_NOINPUT = 66;
+export const EX_UNAVAILABLE = 69;
 export const EX_TEMPFAIL = 75;
 
 /** A command whose function gets arguments of the types that its data say. */

@@ -6,30 +6,155 @@ import { type Command, command } from './command.ts';
 
 const json = { type: 'boolean', describe: 'as JSON; docs/json.md has the shapes' } as const;
 
+const yes = { type: 'boolean', alias: 'y', describe: 'does not ask' } as const;
+
+const verbose = {
+  type: 'boolean',
+  alias: 'v',
+  describe: 'shows the dialogue with the relay; secrets are masked',
+} as const;
+
+/** Which mails: by sender, recipient and age. */
+const filters = {
+  from: {
+    type: 'string',
+    value: 'GLOB',
+    describe: 'those of senders that fit, such as "*@x.example"',
+  },
+  to: { type: 'string', value: 'GLOB', describe: 'those to recipients that fit' },
+  older: {
+    type: 'string',
+    value: 'DURATION',
+    describe: 'those that were accepted so long ago: 2h, 5d',
+  },
+} as const;
+
+const state = {
+  type: 'string',
+  value: 'STATE',
+  choices: ['new', 'sending', 'waiting', 'held'],
+  describe: 'those in this state',
+} as const;
+
+const anyState = { ...state, choices: [...state.choices, 'undelivered'] } as const;
+
+const all = { type: 'boolean', describe: 'all of them' } as const;
+
+const sort = {
+  type: 'string',
+  value: 'KEY',
+  choices: ['age', 'size', 'from', 'to', 'attempts', 'next'],
+  default: 'age',
+  describe: 'what comes first: the oldest, the largest, …',
+} as const;
+
+const reverse = { type: 'boolean', alias: 'r', describe: 'the other way round' } as const;
+
+const ID = 'any part of its name that no other has';
+
+const ids = {
+  count: 'any',
+  describe: 'any part of a name that no other has; with * or ? a pattern for several',
+} as const;
+
 export const commands: readonly Command[] = [
   command({
     name: 'list',
     theme: 'queue',
     summary: 'what waits in the queue, oldest first',
-    text: [],
+    text: [
+      'Two lines a mail: a short id, its age and size, its sender and recipient; then its state and what the relay said last. Any command takes the short id, or any other part of the name of the file in the spool that no other has.',
+      'In a pattern * stands for any text and ? for one character; capitals do not matter.',
+    ],
     positionals: {},
-    options: { json },
+    options: { ...filters, state: anyState, sort, reverse, json },
     run: async (args, world) => (await import('./list.ts')).list(args, world),
+  }),
+  command({
+    name: 'undelivered',
+    theme: 'queue',
+    summary: 'what was refused or given up, and why',
+    text: ['To send one of them again: picorelay resend. To be rid of it: picorelay remove.'],
+    positionals: {},
+    options: { ...filters, sort, reverse, json },
+    run: async (args, world) => (await import('./list.ts')).undelivered(args, world),
   }),
   command({
     name: 'show',
     theme: 'queue',
     summary: 'one mail: its envelope, every attempt, its header',
     text: [],
-    positionals: {
-      id: {
-        count: 'one',
-        describe: 'any part of its name that no other has',
-        completes: 'entry',
-      },
-    },
-    options: {},
+    positionals: { id: { count: 'one', describe: ID, completes: 'entry' } },
+    options: { json },
     run: async (args, world) => (await import('./show.ts')).show(args, world),
+  }),
+  command({
+    name: 'why',
+    theme: 'queue',
+    summary: 'why a mail has not gone out: what the relay said, what that means, what mends it',
+    text: [],
+    positionals: { id: { count: 'one', describe: ID, completes: 'entry' } },
+    options: { json },
+    run: async (args, world) => (await import('./why.ts')).why(args, world),
+  }),
+  command({
+    name: 'retry',
+    theme: 'queue',
+    summary: 'offers mails to the relay now, due or not',
+    text: [
+      'It works beside any runner, probes a route that is paused, and shows what came of each mail; many of them show as a bar on a terminal.',
+      'It ends with 0 when all were relayed, 75 when some still wait, 69 when some were refused.',
+    ],
+    positionals: { ids: { ...ids, completes: 'queued' } },
+    options: { all, ...filters, state, verbose, json },
+    run: async (args, world) => (await import('./retry.ts')).retry(args, world),
+  }),
+  command({
+    name: 'hold',
+    theme: 'queue',
+    summary: 'keeps mails in the queue and has nobody try them',
+    text: ['They stay until picorelay release, however old they become.'],
+    positionals: { ids: { ...ids, completes: 'queued' } },
+    options: { all, ...filters, state, json },
+    run: async (args, world) => (await import('./change.ts')).hold(args, world),
+  }),
+  command({
+    name: 'release',
+    theme: 'queue',
+    summary: 'lets mails go that are on hold',
+    text: ['They are due at once.'],
+    positionals: { ids: { ...ids, completes: 'queued' } },
+    options: { all, ...filters, json },
+    run: async (args, world) =>
+      (await import('./change.ts')).release({ ...args, state: undefined }, world),
+  }),
+  command({
+    name: 'remove',
+    theme: 'queue',
+    summary: 'erases mails of the queue or of Undelivered',
+    text: [
+      'It shows which and asks first. No sender is told; the log keeps the name, nothing keeps the mail.',
+      'An id may be of the queue or of Undelivered; options and --all mean the queue, with --state undelivered Undelivered.',
+    ],
+    positionals: { ids: { ...ids, completes: 'entry' } },
+    options: { all, ...filters, state: anyState, yes, json },
+    run: async (args, world) => (await import('./change.ts')).remove(args, world),
+  }),
+  command({
+    name: 'resend',
+    theme: 'queue',
+    summary: 'sends mails from Undelivered again, as new ones',
+    text: [
+      'The new mail is on the disk before the one in Undelivered goes. For several it shows which and asks first.',
+    ],
+    positionals: { ids: { ...ids, completes: 'undelivered' } },
+    options: {
+      all,
+      to: { type: 'string', value: 'ADDRESS', describe: 'to this recipient instead' },
+      yes,
+      json,
+    },
+    run: async (args, world) => (await import('./resend.ts')).resend(args, world),
   }),
   command({
     name: 'digest',
@@ -64,11 +189,7 @@ export const commands: readonly Command[] = [
         describe: 'takes submissions over a unix socket at this path, too',
         completes: 'file',
       },
-      verbose: {
-        type: 'boolean',
-        alias: 'v',
-        describe: 'shows the dialogue with the relay; secrets are masked',
-      },
+      verbose,
     },
     run: async (args, world) => (await import('./run.ts')).run(args, world),
   }),

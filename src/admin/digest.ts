@@ -5,7 +5,8 @@ import { parseBase, showPart } from '../spool/name.ts';
 import type { Attempt } from '../spool/result.ts';
 import { Spool } from '../spool/spool.ts';
 import { CommandError, EX_USAGE, type World } from './command.ts';
-import { count, showSpan, troublesOf } from './list.ts';
+import { count, cut, showSpan } from './layout.ts';
+import { pausedRoutes, pauseLine } from './list.ts';
 
 /** So many lines for each thing that is listed; twenty in all. */
 const REASONS = 3;
@@ -40,7 +41,7 @@ function printDigest(spool: Spool, host: string, now: number, hours: number): st
   }
   if (lines.length === 0) return '';
   const head = `picorelay on ${host}, the last ${count(hours, 'hour')}:`;
-  return [head, ...lines].map((line) => `${cut(line)}\n`).join('');
+  return [head, ...lines].map((line) => `${cut(line, WIDTH)}\n`).join('');
 }
 
 function digestLines(spool: Spool, now: number, hours: number): readonly string[] {
@@ -68,8 +69,8 @@ function digestLines(spool: Spool, now: number, hours: number): readonly string[
     lines.push(...reasons(entries.map(({ base }) => spool.history(base).at(-1))));
   }
   lines.push(
-    ...troublesOf(spool)
-      .map((trouble) => `  ${trouble}`)
+    ...pausedRoutes(spool)
+      .map((pause) => `  ${pauseLine(pause)}`)
       .slice(0, REASONS),
   );
   if (gone.length > 0) {
@@ -114,8 +115,4 @@ function refusedSince(
       return [{ recipient: showPart(parseBase(base)?.recipient ?? ''), attempt }];
     })
     .sort((one, other) => other.attempt.time - one.attempt.time);
-}
-
-function cut(line: string): string {
-  return line.length <= WIDTH ? line : `${line.slice(0, WIDTH - 1)}…`;
 }

@@ -1,5 +1,5 @@
 /** picorelay explain: what sendmail would do with a message, and why. */
-import { hostname, userInfo } from 'node:os';
+import { hostname } from 'node:os';
 import { originTime } from '../mail/envelope.ts';
 import { parseInvocation } from '../sendmail/arguments.ts';
 import { explain as explainMessage, printExplanation } from '../sendmail/explain.ts';
@@ -18,11 +18,10 @@ export function explain(
       'problem' in invocation ? invocation.problem : 'explain wants one message',
     );
   }
-  const uid = process.getuid?.() ?? 0;
   const caller = {
-    login: loginName(uid),
+    login: world.login(),
     origin: {
-      uid,
+      uid: world.uid,
       pid: world.pid,
       time: originTime(world.now(), process.hrtime()),
       program: 'sendmail',
@@ -38,14 +37,5 @@ export function explain(
   } catch (error) {
     if (!(error instanceof Rejected)) throw error;
     throw new CommandError(error.status, `sendmail would refuse this: ${error.message}`);
-  }
-}
-
-function loginName(uid: number): string {
-  try {
-    return userInfo().username;
-  } catch {
-    // A user id without a name, as in containers.
-    return `uid${uid}`;
   }
 }

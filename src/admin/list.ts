@@ -1,113 +1,178 @@
-/** The queue for people: one line an entry, oldest first. */
-
+/** picorelay list and undelivered: two lines a mail. */
 import { escapeText } from '../mail/text.ts';
-import { hasCode } from '../spool/disk.ts';
-import { parseBase, showPart } from '../spool/name.ts';
-import { type Entry, Spool } from '../spool/spool.ts';
-import { printJson, type World } from './command.ts';
+import type { Attempt } from '../spool/result.ts';
+import type { Spool } from '../spool/spool.ts';
+import { type Output, printJson, type World } from './command.ts';
+import { count, cut, paint, showSize, showSpan } from './layout.ts';
+import {
+  type AttemptView,
+  attemptView,
+  type Filter,
+  filtered,
+  ifSpool,
+  type Mail,
+  type MailView,
+  queuedMails,
+  shortIds,
+  spoolOf,
+  undeliveredMails,
+  viewOf,
+} from './mails.ts';
 
-/** What `picorelay list --json` prints for an entry. */
-export interface ListedEntry {
-  readonly id: string;
-  readonly state: 'new' | 'sending' | 'waiting' | 'held' | 'undelivered';
-  readonly sender: string;
-  readonly recipient: string;
-  /** ISO 8601. */
-  readonly accepted: string;
-  readonly attempts: number;
-  /** When it is tried next, ISO 8601; absent when only the admin moves it. */
-  readonly next?: string;
+export type SortKey = 'age' | 'size' | 'from' | 'to' | 'attempts' | 'next';
+
+interface ListOptions extends Filter {
+  readonly sort: SortKey;
+  readonly reverse: boolean;
+  readonly json: boolean;
 }
 
-export function list({ json }: { readonly json: boolean }, world: World): number {
-  const spool = new Spool(world.control.get('spooldir'), world.pid);
-  if (!json) {
-    world.stdout.write(printQueue(spool, world.now()));
+/** A route that is paused, for --json. */
+export interface PauseView extends Omit<AttemptView, 'outcome'> {
+  readonly route: string;
+}
+
+/** Columns of a short id and of the age and size behind it. */
+const ID = 13;
+
+export function list(options: ListOptions, world: World): number {
+  const spool = spoolOf(world);
+  const now = world.now();
+  const queued = queuedMails(spool);
+  const refused = undeliveredMails(spool);
+  const wanted = filtered(options.state === 'undelivered' ? refused : queued, options, now);
+  const views = sorted(wanted, spool, options);
+  const paused = pausedRoutes(spool);
+  if (options.json) {
+    printJson(world, {
+      entries: views,
+      undelivered: refused.length,
+      paused: paused.map(pauseView),
+    });
     return 0;
   }
-  const { entries, undelivered } = listQueue(spool);
-  printJson(world, { entries, undelivered, paused: troublesOf(spool) });
+  printViews(views, shortIds([...queued, ...refused]), now, world.stdout);
+  const lines = paused.map((pause) => paint(world.stdout, 'yellow', pauseLine(pause)));
+  if (options.state !== 'undelivered' && refused.length > 0) {
+    lines.push(`${count(refused.length, 'mail')} in Undelivered: picorelay undelivered`);
+  }
+  const all =
+    queued.length === 0 ? 'Mail queue is empty' : `${count(queued.length, 'mail')} in the queue`;
+  const which = wanted.length === 1 ? 'is' : 'are';
+  lines.push(
+    wanted.length === queued.length || options.state === 'undelivered'
+      ? all
+      : `${all}, of which ${wanted.length} ${which} shown`,
+  );
+  for (const line of lines) world.stdout.write(`${line}\n`);
   return 0;
 }
 
-/** The queue as text, with a last line that counts. */
-function printQueue(spool: Spool, now: number): string {
-  const { entries, undelivered } = listQueue(spool);
-  const lines = entries.map((entry) => printEntry(entry, now));
-  lines.push(...troublesOf(spool));
-  if (undelivered > 0) {
-    lines.push(`${count(undelivered, 'mail')} in Undelivered: ${spool.folder}/Undelivered`);
+export function undelivered(options: Omit<ListOptions, 'state'>, world: World): number {
+  const spool = spoolOf(world);
+  const now = world.now();
+  const refused = undeliveredMails(spool);
+  const wanted = filtered(refused, { ...options, state: undefined }, now);
+  const views = sorted(wanted, spool, options);
+  if (options.json) {
+    printJson(world, { entries: views });
+    return 0;
   }
-  lines.push(
-    entries.length === 0 ? 'Mail queue is empty' : `${count(entries.length, 'mail')} in the queue`,
+  const { stdout } = world;
+  printViews(views, shortIds([...queuedMails(spool), ...refused]), now, stdout);
+  stdout.write(
+    refused.length === 0
+      ? 'Undelivered is empty\n'
+      : `${count(refused.length, 'mail')} in ${spool.folder}/Undelivered\n`,
   );
-  return `${lines.join('\n')}\n`;
+  return 0;
 }
 
-/** The queue as data. */
-function listQueue(spool: Spool): {
-  readonly entries: readonly ListedEntry[];
-  readonly undelivered: number;
-} {
-  try {
-    return {
-      entries: spool.list().entries.map(toListed),
-      undelivered: spool.listUndelivered().length,
-    };
-  } catch (error) {
-    // No spool yet: nothing was ever queued.
-    if (hasCode(error, 'ENOENT')) return { entries: [], undelivered: 0 };
-    throw error;
+function sorted(
+  mails: readonly Mail[],
+  spool: Spool,
+  { sort, reverse }: Pick<ListOptions, 'sort' | 'reverse'>,
+): readonly MailView[] {
+  const views = mails.map((mail) => viewOf(spool, mail));
+  // Names sort by age, and the sort is stable.
+  if (sort !== 'age') views.sort(ORDERS[sort]);
+  return reverse ? views.reverse() : views;
+}
+
+const ORDERS: Readonly<
+  Record<Exclude<SortKey, 'age'>, (one: MailView, other: MailView) => number>
+> = {
+  size: (one, other) => other.size - one.size,
+  from: (one, other) => compare(one.sender, other.sender),
+  to: (one, other) => compare(one.recipient, other.recipient),
+  attempts: (one, other) => other.attempts - one.attempts,
+  // What nobody tries comes last.
+  next: (one, other) => compare(one.next ?? '~', other.next ?? '~'),
+};
+
+function compare(one: string, other: string): number {
+  return one < other ? -1 : one > other ? 1 : 0;
+}
+
+/** Mails for people; only a terminal has its lines cut. */
+export function printViews(
+  views: readonly MailView[],
+  ids: ReadonlyMap<string, string>,
+  now: number,
+  output: Output,
+): void {
+  const width = output.columns ?? Number.POSITIVE_INFINITY;
+  for (const view of views) {
+    const id = ids.get(view.id) ?? view.id;
+    const age = showSpan(now - Date.parse(view.accepted)).padStart(5);
+    const whom = `<${view.sender}> to <${view.recipient}>`;
+    const about = `${age} ${showSize(view.size).padStart(5)}  ${whom}`;
+    const margin = ' '.repeat(ID);
+    // A whole name has a line of its own.
+    if (id.length > ID)
+      output.write(`${paint(output, 'bold', id)}\n${cut(margin + about, width)}\n`);
+    else output.write(`${paint(output, 'bold', id.padEnd(ID))}${cut(about, width - ID)}\n`);
+    const [state, colour] = stateWords(view, now);
+    const said = view.last === undefined ? '' : `: ${view.last.lines.join(' ')}`;
+    output.write(`${margin} ${paint(output, colour, cut(state + said, width - ID - 1))}\n`);
   }
 }
 
-/** Which routes are paused and why, one line each. */
-export function troublesOf(spool: Spool): readonly string[] {
-  try {
-    return [...spool.pausedRoutes()].map(([route, trouble]) => {
-      const since = new Date(trouble.time).toISOString();
-      const which = route === 'default' ? '' : `route ${escapeText(route)} `;
-      return `${which}paused since ${since} at ${trouble.stage} by ${trouble.relay}: ${trouble.lines.join(' ')}`;
-    });
-  } catch (error) {
-    if (hasCode(error, 'ENOENT')) return [];
-    throw error;
+function stateWords(
+  { state, attempts, next, last }: MailView,
+  now: number,
+): readonly [string, 'dim' | 'yellow' | 'red' | 'green'] {
+  const tried = attempts === 0 ? '' : `${count(attempts, 'try')}, `;
+  switch (state) {
+    case 'new':
+      return ['new, not tried yet', 'dim'];
+    case 'sending':
+      return [`${tried}being sent now`, 'green'];
+    case 'held':
+      return [`${tried}on hold`, 'yellow'];
+    case 'undelivered': {
+      const ago = last === undefined ? '' : ` ${showSpan(now - Date.parse(last.time))} ago`;
+      return [`${last?.outcome ?? 'refused'}${ago}`, 'red'];
+    }
+    case 'waiting': {
+      const due = Date.parse(next ?? '');
+      return [`${tried}next ${due <= now ? 'now' : `in ${showSpan(due - now)}`}`, 'dim'];
+    }
   }
 }
 
-function toListed({ base, state }: Entry): ListedEntry {
-  const name = parseBase(base);
-  return {
-    id: base,
-    state: state.kind,
-    sender: showPart(name?.sender ?? ''),
-    recipient: showPart(name?.recipient ?? ''),
-    accepted: new Date((name?.time ?? 0) / 1000).toISOString(),
-    attempts: 'attempts' in state ? state.attempts : 0,
-    ...(state.kind === 'waiting' ? { next: new Date(state.due).toISOString() } : {}),
-  };
+/** Which routes are paused and why. */
+export function pausedRoutes(spool: Spool): readonly (readonly [string, Attempt])[] {
+  return ifSpool(() => [...spool.pausedRoutes()], []);
 }
 
-function printEntry(entry: ListedEntry, now: number): string {
-  const age = showSpan(now - Date.parse(entry.accepted));
-  const state =
-    entry.next === undefined
-      ? entry.state
-      : `next try ${Date.parse(entry.next) <= now ? 'now' : `in ${showSpan(Date.parse(entry.next) - now)}`}`;
-  const attempts = entry.attempts === 0 ? '' : `, ${count(entry.attempts, 'attempt')}`;
-  return `${entry.id}\n    ${age} old, ${state}${attempts}: <${entry.sender}> to <${entry.recipient}>`;
+export function pauseLine([route, trouble]: readonly [string, Attempt]): string {
+  const since = new Date(trouble.time).toISOString();
+  const which = route === 'default' ? '' : `route ${escapeText(route)} `;
+  return `${which}paused since ${since} at ${trouble.stage} by ${trouble.relay}: ${trouble.lines.join(' ')}`;
 }
 
-/** A span of milliseconds in its largest unit. */
-export function showSpan(millis: number): string {
-  const seconds = Math.max(0, Math.round(millis / 1000));
-  if (seconds < 120) return `${seconds}s`;
-  if (seconds < 7200) return `${Math.round(seconds / 60)}m`;
-  if (seconds < 172_800) return `${Math.round(seconds / 3600)}h`;
-  return `${Math.round(seconds / 86_400)}d`;
-}
-
-/** As in `1 mail`, `2 mails`, `2 tries`. */
-export function count(number: number, noun: string): string {
-  return `${number} ${number === 1 ? noun : `${noun}s`.replace(/ys$/, 'ies')}`;
+export function pauseView([route, trouble]: readonly [string, Attempt]): PauseView {
+  const { outcome: _, ...view } = attemptView(trouble);
+  return { route, ...view };
 }

@@ -13,7 +13,7 @@
  * `Mail queue is empty` or the sum.
  */
 import { hasCode } from '../spool/disk.ts';
-import { parseBase, prefixOf, showPart } from '../spool/name.ts';
+import { formatName, parseBase, prefixOf, showPart } from '../spool/name.ts';
 import type { Entry, Spool } from '../spool/spool.ts';
 
 const HEAD =
@@ -31,7 +31,7 @@ export function printMailq(spool: Spool, minutesEast: number): string {
   for (const entries of requests) {
     const [first] = entries;
     if (first === undefined) continue;
-    const size = spool.sizeOf(first) ?? 0;
+    const size = spool.sizeOf('spool', formatName(first.base, first.state)) ?? 0;
     total += size;
     const name = parseBase(first.base);
     const id = `${prefixOf(first.base)}${markOf(entries)}`;

@@ -101,13 +101,13 @@ function listensAt(
 async function openSocket(
   where: { path: string } | { fd: number },
   { spool, log }: OpenRunner,
-  { control, pid, exactNow, zoneMinutes }: World,
+  { control, pid, uid, exactNow, zoneMinutes }: World,
 ): Promise<Door> {
   const { openDoor } = await import('../listen/door.ts');
   const { houseOf } = await import('../listen/reception.ts');
   const host = {
     pid,
-    uid: process.getuid?.() ?? 0,
+    uid,
     now: exactNow,
     zoneMinutes,
     hostName: hostname(),

@@ -1,78 +1,88 @@
 /** One entry for people: envelope, history, header. Everything of the message is escaped. */
+import { join } from 'node:path';
 import { escapeText } from '../mail/text.ts';
 import { BadBlock } from '../spool/block.ts';
-import { hasCode } from '../spool/disk.ts';
 import type { StoredMessage } from '../spool/message.ts';
-import { formatName, parseBase, showPart } from '../spool/name.ts';
+import { parseBase, showPart } from '../spool/name.ts';
 import { type Attempt, formatAttempt } from '../spool/result.ts';
-import { Spool } from '../spool/spool.ts';
-import { CommandError, EX_NOINPUT, EX_USAGE, type World } from './command.ts';
+import type { Spool } from '../spool/spool.ts';
+import { printJson, type World } from './command.ts';
+import {
+  type AttemptView,
+  attemptView,
+  fileOf,
+  type Mail,
+  type MailView,
+  queuedMails,
+  spoolOf,
+  theOne,
+  undeliveredMails,
+  viewOf,
+} from './mails.ts';
 
 /** The header is shown up to this many octets. */
 const HEADER_SHOWN = 16 * 1024;
 
-export function show({ id }: { readonly id: string }, world: World): number {
-  const spool = new Spool(world.control.get('spooldir'), world.pid);
-  const found = findEntries(spool, id);
-  const [first, ...others] = found;
-  if (first === undefined) {
-    throw new CommandError(
-      EX_NOINPUT,
-      `no mail has ${JSON.stringify(id)} in its name; see picorelay list`,
-    );
-  }
-  if (others.length > 0 && first.base !== id) {
-    const names = found.map(({ base }) => `\n  ${base}`).join('');
-    throw new CommandError(
-      EX_USAGE,
-      `${JSON.stringify(id)} is part of ${found.length} names:${names}`,
-    );
-  }
-  world.stdout.write(printEntry(spool, first));
+export function show(
+  { id, json }: { readonly id: string; readonly json: boolean },
+  world: World,
+): number {
+  const spool = spoolOf(world);
+  const mail = theOne([...queuedMails(spool), ...undeliveredMails(spool)], id);
+  if (json) printJson(world, detailsOf(spool, mail));
+  else world.stdout.write(printMail(spool, mail));
   return 0;
 }
 
-/** Where an entry was found. */
-interface Found {
-  readonly base: string;
-  readonly where: 'spool' | 'Undelivered';
-  readonly name: string;
+/** What --json shows of one mail. */
+interface Details extends MailView {
+  readonly file: string;
+  /** Why its file cannot be read; then there is no `message`. */
+  readonly unreadable?: string;
+  readonly submitted?: { readonly uid: number; readonly program: string; readonly pid: number };
+  readonly notes: readonly string[];
+  readonly history: readonly AttemptView[];
+  /** The lines of its header, escaped; at most the first 16 KB. */
+  readonly header: readonly string[];
 }
 
-/**
- * The entries whose base name holds this text: every one of the queue and of Undelivered.
- */
-function findEntries(spool: Spool, text: string): readonly Found[] {
+function detailsOf(spool: Spool, mail: Mail): Details {
+  const view = viewOf(spool, mail);
+  const history = spool.history(mail.base, mail.place).map(attemptView);
+  const file = join(spool.folder, mail.place, fileOf(mail));
+  const details = { ...view, file, history };
   try {
-    return allEntries(spool).filter(({ base }) => base.includes(text));
+    const message = spool.look(mail.base, mail.place, fileOf(mail));
+    try {
+      const { origin } = message;
+      return {
+        ...details,
+        sender: escapeText(message.sender),
+        recipient: escapeText(message.recipientOf(mail.base).address),
+        ...(origin === undefined
+          ? {}
+          : { submitted: { uid: origin.uid, program: origin.program, pid: origin.pid } }),
+        notes: (origin?.notes ?? []).map(escapeText),
+        header: headerLines(message),
+      };
+    } finally {
+      message.close();
+    }
   } catch (error) {
-    // No spool yet: nothing was ever queued.
-    if (hasCode(error, 'ENOENT')) return [];
-    throw error;
+    if (!(error instanceof BadBlock)) throw error;
+    return { ...details, unreadable: error.message, notes: [], header: [] };
   }
 }
 
-function allEntries(spool: Spool): readonly Found[] {
-  const queued = spool
-    .list()
-    .entries.map(
-      ({ base, state }): Found => ({ base, where: 'spool', name: formatName(base, state) }),
-    );
-  const refused = spool
-    .listUndelivered()
-    .map((base): Found => ({ base, where: 'Undelivered', name: base }));
-  return [...queued, ...refused];
-}
-
 /** What `picorelay show` prints of an entry. */
-function printEntry(spool: Spool, found: Found): string {
-  const lines = [found.base, `    file: ${spool.folder}/${found.where}/${found.name}`];
-  const history = spool.history(found.base, found.where);
+function printMail(spool: Spool, mail: Mail): string {
+  const lines = [mail.base, `    file: ${spool.folder}/${mail.place}/${fileOf(mail)}`];
+  const history = spool.history(mail.base, mail.place);
   try {
-    const message = spool.look(found.base, found.where, found.name);
+    const message = spool.look(mail.base, mail.place, fileOf(mail));
     try {
       lines.push(
-        ...envelopeLines(message, found.base),
+        ...envelopeLines(message, mail.base),
         '',
         ...historyLines(history),
         ...headerLines(message),

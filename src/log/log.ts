@@ -89,6 +89,24 @@ export class Log {
     this.#event('reported', fields);
   }
 
+  /**
+   * The administrator did something with an entry.
+   * @param by the login name
+   * @param as the base name of the mail that stands in its place
+   */
+  managed(
+    event: 'held' | 'released' | 'removed' | 'resent',
+    fields: {
+      readonly id: string;
+      readonly from: string;
+      readonly to: string;
+      readonly by: string;
+      readonly as?: string;
+    },
+  ): void {
+    this.#event(event, fields);
+  }
+
   corrupt(id: string, reason: string): void {
     this.#event('corrupt', { id, said: reason });
   }

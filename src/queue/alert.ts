@@ -126,7 +126,7 @@ export function refusedMail({ first }: Refusals): Condition {
   return {
     key: 'undelivered',
     since: first,
-    summary: 'mail was refused or given up: see picorelay list, and the folder Undelivered',
+    summary: 'mail was refused or given up: see picorelay undelivered',
   };
 }
 

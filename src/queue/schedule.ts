@@ -136,6 +136,22 @@ export function mayRelay(
   return schedule.windows.some((window) => momentAfter(window, since) <= now);
 }
 
+/**
+ * When relaying may happen at or after a time, by the windows of a schedule alone; undefined without
+ * windows. Milliseconds since 1970-01-01 UTC.
+ * @param input.lastRun when a run last used a window of it
+ * @throws {RangeError} naming the window that `checkWindows` objects to.
+ */
+export function momentFor(
+  schedule: Schedule,
+  { from, lastRun }: { readonly from: number; readonly lastRun: number | undefined },
+): number | undefined {
+  if (schedule.windows.length === 0) return undefined;
+  const since = lastRun === undefined || lastRun > from ? from - TICK_MS : lastRun;
+  const moments = schedule.windows.map((window) => momentAfter(window, new Date(since)).getTime());
+  return Math.max(from, Math.min(...moments));
+}
+
 /** What is wrong with the plan's first bad window, as an escaped sentence; undefined if none is. */
 export function checkWindows(plan: RetryPlan): string | undefined {
   try {

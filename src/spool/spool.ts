@@ -387,10 +387,9 @@ export class Spool {
     );
   }
 
-  /** The octets of an entry's file, its block included; undefined when it has moved on. */
-  sizeOf({ base, state }: Entry): number | undefined {
-    const path = this.#path('spool', formatName(base, state));
-    return fs.lstatSync(path, { throwIfNoEntry: false })?.size;
+  /** The octets of a file, its block included; undefined when it has moved on. */
+  sizeOf(folder: 'spool' | 'Undelivered', name: string): number | undefined {
+    return fs.lstatSync(this.#path(folder, name), { throwIfNoEntry: false })?.size;
   }
 
   /** Opens the message of an entry that is only looked at, by its whole file name. */
@@ -430,11 +429,25 @@ export class Spool {
   }
 
   /**
-   * A new entry that could not be offered because its route is at fault: from now on it waits, with no
-   * attempt spent. False when somebody else has it.
+   * An entry that nobody is sending: from now on it waits until `due`, with no attempt spent. False when
+   * somebody else has it.
    */
-  postpone(entry: Entry, due: number): boolean {
-    return this.#rename(entry.base, entry.state, { kind: 'waiting', attempts: 0, due });
+  postpone({ base, state }: Entry, due: number): boolean {
+    if (state.kind === 'sending') return false;
+    return this.#rename(base, state, { kind: 'waiting', attempts: attemptsOf(state), due });
+  }
+
+  /** On hold by the administrator. False when somebody else has it. */
+  withhold({ base, state }: Entry): boolean {
+    if (state.kind === 'sending') return false;
+    return this.#rename(base, state, { kind: 'held', attempts: attemptsOf(state) });
+  }
+
+  /** A refused entry goes, then its history; false when it is gone already. */
+  discard(base: string): boolean {
+    const there = eraseFile(this.#path('Undelivered', base));
+    eraseFile(this.#path('Undelivered', resultName(base)));
+    return there;
   }
 
   /**

@@ -1,0 +1,246 @@
+/**
+ * The mails of the queue and of Undelivered as commands name, filter and show them. An id on the command
+ * line is any part of an entry's name that no other has; with `*` or `?` in it, it is a pattern and may
+ * name several.
+ */
+import { basename } from 'node:path';
+import { parseDuration } from '../control/duration.ts';
+import { hasCode } from '../spool/disk.ts';
+import { type EntryState, formatName, parseBase, parseName, showPart } from '../spool/name.ts';
+import type { Attempt } from '../spool/result.ts';
+import { Spool } from '../spool/spool.ts';
+import { CommandError, EX_NOINPUT, EX_USAGE, type World } from './command.ts';
+import { isGlob, matchesGlob } from './glob.ts';
+import { count } from './layout.ts';
+
+/** One recipient's mail, where it lies. */
+export type Mail =
+  | { readonly base: string; readonly place: 'spool'; readonly state: EntryState }
+  | { readonly base: string; readonly place: 'Undelivered' };
+
+export type StateName = EntryState['kind'] | 'undelivered';
+
+/** What --json shows of a mail everywhere; docs/json.md describes it. */
+export interface MailView {
+  readonly id: string;
+  readonly state: StateName;
+  readonly sender: string;
+  readonly recipient: string;
+  /** ISO 8601, as all times. */
+  readonly accepted: string;
+  /** Octets of its file. */
+  readonly size: number;
+  readonly attempts: number;
+  /** When it is tried next; absent where only the administrator moves it. */
+  readonly next?: string;
+  /** What was heard last; absent before the first attempt. */
+  readonly last?: AttemptView;
+}
+
+export interface AttemptView {
+  readonly time: string;
+  readonly outcome: Attempt['outcome'];
+  readonly stage: Attempt['stage'];
+  readonly relay: string;
+  readonly lines: readonly string[];
+}
+
+/** Which mails are meant, as the options say. */
+export interface Filter {
+  readonly from: string | undefined;
+  readonly to: string | undefined;
+  readonly older: string | undefined;
+  readonly state: StateName | undefined;
+}
+
+/** Which mails a command is to touch. */
+export interface Choice extends Filter {
+  readonly ids: readonly string[];
+  readonly all: boolean;
+}
+
+export function spoolOf({ control, pid }: World): Spool {
+  return new Spool(control.get('spooldir'), pid);
+}
+
+/** What the action gives; `none` where there is no spool yet, so that nothing was ever queued. */
+export function ifSpool<T>(action: () => T, none: T): T {
+  try {
+    return action();
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return none;
+    throw error;
+  }
+}
+
+/** What waits, oldest first. */
+export function queuedMails(spool: Spool): readonly Mail[] {
+  return ifSpool(
+    () => spool.list().entries.map((entry): Mail => ({ ...entry, place: 'spool' })),
+    [],
+  );
+}
+
+/** What was refused or given up, oldest first. */
+export function undeliveredMails(spool: Spool): readonly Mail[] {
+  return ifSpool(
+    () => spool.listUndelivered().map((base): Mail => ({ base, place: 'Undelivered' })),
+    [],
+  );
+}
+
+/** The mails of a place that a filter lets through. */
+export function filtered(mails: readonly Mail[], filter: Filter, now: number): readonly Mail[] {
+  const { from, to, older, state } = filter;
+  const age = older === undefined ? undefined : parseDuration(older);
+  if (older !== undefined && age === undefined) {
+    throw new CommandError(
+      EX_USAGE,
+      `--older takes a duration such as 90s, 2h or 5d, not ${quoted(older)}`,
+    );
+  }
+  return mails.filter((mail) => {
+    const name = parseBase(mail.base);
+    if (name === undefined) return false;
+    if (from !== undefined && !matchesGlob(from, showPart(name.sender))) return false;
+    if (to !== undefined && !matchesGlob(to, showPart(name.recipient))) return false;
+    if (state !== undefined && stateOf(mail) !== state) return false;
+    return age === undefined || now - name.time / 1000 > age * 1000;
+  });
+}
+
+/**
+ * The mails that a command is to touch: those that are named, or all that the filter lets through.
+ * @throws CommandError where nothing is chosen, nothing is found, or a name is of several
+ */
+export function chosen(mails: readonly Mail[], choice: Choice, now: number): readonly Mail[] {
+  const { ids, all, from, to, older, state } = choice;
+  const filters = [from, to, older, state].some((each) => each !== undefined);
+  if (ids.length > 0 && (all || filters)) {
+    throw new CommandError(EX_USAGE, 'name mails, or choose them by options, not both');
+  }
+  if (ids.length === 0 && !all && !filters) {
+    throw new CommandError(
+      EX_USAGE,
+      'which mail? Any part of its name that no other has, or options, or --all',
+    );
+  }
+  if (ids.length > 0) return named(mails, ids);
+  const found = filtered(mails, choice, now);
+  if (found.length === 0) throw new CommandError(EX_NOINPUT, 'no mail is chosen by these options');
+  return found;
+}
+
+/** The mails that these words name; each word must name one, or be a pattern. */
+export function named(mails: readonly Mail[], ids: readonly string[]): readonly Mail[] {
+  const found = new Set<Mail>();
+  for (const id of ids) for (const mail of namedBy(mails, id)) found.add(mail);
+  return mails.filter((mail) => found.has(mail));
+}
+
+/**
+ * The one mail that a word names.
+ * @throws CommandError when there is none, or several
+ */
+export function theOne(mails: readonly Mail[], id: string): Mail {
+  const [mail, ...others] = namedBy(mails, id);
+  if (mail !== undefined && others.length === 0) return mail;
+  throw ambiguous(id, [...(mail === undefined ? [] : [mail]), ...others]);
+}
+
+function namedBy(mails: readonly Mail[], id: string): readonly Mail[] {
+  if (isGlob(id)) {
+    const matching = mails.filter(({ base }) => matchesGlob(`*${id}*`, base));
+    if (matching.length > 0) return matching;
+    throw new CommandError(EX_NOINPUT, `no mail has ${quoted(id)} in its name`);
+  }
+  // The path or the name of a file means its entry.
+  const parsed = parseName(basename(id));
+  const wanted = parsed.kind === 'foreign' ? id : parsed.base;
+  const ways: readonly ((mail: Mail) => boolean)[] = [
+    ({ base }) => base === wanted,
+    ({ base }) => clockOf(base) === wanted || recipientOf(base) === wanted,
+    ({ base }) => base.includes(wanted),
+  ];
+  for (const way of ways) {
+    const matching = mails.filter(way);
+    if (matching.length === 1) return matching;
+    if (matching.length > 1) throw ambiguous(id, matching);
+  }
+  throw new CommandError(EX_NOINPUT, `no mail has ${quoted(id)} in its name; see picorelay list`);
+}
+
+function ambiguous(id: string, mails: readonly Mail[]): CommandError {
+  const shown = mails.slice(0, 10).map(({ base }) => `\n  ${base}`);
+  const more = mails.length > shown.length ? `\n  and ${mails.length - shown.length} more` : '';
+  return new CommandError(
+    EX_USAGE,
+    `${quoted(id)} is part of ${count(mails.length, 'name')}:${shown.join('')}${more}`,
+  );
+}
+
+/**
+ * A short id for each of these mails: the time of day in its name, else its recipient, else the whole
+ * name; by each of them `theOne` finds the mail among these.
+ */
+export function shortIds(mails: readonly Mail[]): ReadonlyMap<string, string> {
+  const clocks = new Map<string, number>();
+  const recipients = new Map<string, number>();
+  for (const { base } of mails) {
+    clocks.set(clockOf(base), (clocks.get(clockOf(base)) ?? 0) + 1);
+    recipients.set(recipientOf(base), (recipients.get(recipientOf(base)) ?? 0) + 1);
+  }
+  const isFree = (word: string): boolean =>
+    (clocks.get(word) ?? 0) + (recipients.get(word) ?? 0) === 1;
+  return new Map(
+    mails.map(({ base }) => [base, [clockOf(base), recipientOf(base)].find(isFree) ?? base]),
+  );
+}
+
+/** As in `231501.123456` of `20261120T231501.123456Z:…`. */
+function clockOf(base: string): string {
+  return base.slice(9, 22);
+}
+
+function recipientOf(base: string): string {
+  return base.slice(base.lastIndexOf(':') + 1);
+}
+
+/** The name of a mail's file. */
+export function fileOf(mail: Mail): string {
+  return mail.place === 'spool' ? formatName(mail.base, mail.state) : mail.base;
+}
+
+export function stateOf(mail: Mail): StateName {
+  return mail.place === 'spool' ? mail.state.kind : 'undelivered';
+}
+
+/** A mail as it is shown, its history read. */
+export function viewOf(spool: Spool, mail: Mail): MailView {
+  const name = parseBase(mail.base);
+  const history = spool.history(mail.base, mail.place);
+  const last = history.findLast(({ outcome }) => outcome !== 'warned' && outcome !== 'changed');
+  const tried = history.filter(({ outcome }) => TRIES.has(outcome)).length;
+  const state = mail.place === 'spool' ? mail.state : undefined;
+  return {
+    id: mail.base,
+    state: stateOf(mail),
+    sender: showPart(name?.sender ?? ''),
+    recipient: showPart(name?.recipient ?? ''),
+    accepted: new Date((name?.time ?? 0) / 1000).toISOString(),
+    size: spool.sizeOf(mail.place, fileOf(mail)) ?? 0,
+    attempts: state !== undefined && 'attempts' in state ? state.attempts : tried,
+    ...(state?.kind === 'waiting' ? { next: new Date(state.due).toISOString() } : {}),
+    ...(last === undefined ? {} : { last: attemptView(last) }),
+  };
+}
+
+const TRIES: ReadonlySet<Attempt['outcome']> = new Set(['deferred', 'refused', 'expired']);
+
+export function attemptView({ time, outcome, stage, relay, lines }: Attempt): AttemptView {
+  return { time: new Date(time).toISOString(), outcome, stage, relay, lines };
+}
+
+function quoted(word: string): string {
+  return JSON.stringify(word);
+}
