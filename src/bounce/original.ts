@@ -51,7 +51,10 @@ export function readOriginal(message: StoredMessage, accepted: number): Original
   const { fields, ended } = readHeader(bytes);
   // A field that was cut short is no field any more.
   const kept = ended || complete ? fields : fields.slice(0, -1);
-  const whole = message.dsn.ret === 'FULL' && complete && form.longestLine <= LONGEST_LINE;
+  const { ret, requireTls } = message.dsn;
+  // RFC 8689 section 5: what must not travel in clear text is not sent back, either.
+  const whole =
+    ret === 'FULL' && requireTls !== true && complete && form.longestLine <= LONGEST_LINE;
   const header = Buffer.from(kept.map((field) => `${fitLines(field.raw)}\r\n`).join(''), 'latin1');
   const [subject] = findFields(kept, 'Subject');
   const [id] = findFields(kept, 'Message-ID');

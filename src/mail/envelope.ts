@@ -28,6 +28,8 @@ export interface Envelope {
   readonly envid?: string;
   /** The client said SMTPUTF8 (RFC 6531): its header may hold UTF-8, which a relay is to be told. */
   readonly smtpUtf8?: true;
+  /** It must not travel without verified TLS on any part of its way (RFC 8689). */
+  readonly requireTls?: true;
 }
 
 /** Who submitted a message, when and through which program: kept in the entry for the admin. */

@@ -2,8 +2,8 @@
  * The server's side of SMTP (RFC 5321) as a state machine: octets in, events out. It knows no stream,
  * no spool and no clock, so the same machine serves standard input, a socket, or a connection that
  * was turned round (RFC 2645). Extensions: PIPELINING (RFC 2920), SIZE (RFC 1870), 8BITMIME (RFC
- * 6152), SMTPUTF8 (RFC 6531), DSN (RFC 3461), ENHANCEDSTATUSCODES (RFC 2034). There is no AUTH and no
- * STARTTLS. It never says that a message was taken: who drives it does, by `settle`.
+ * 6152), SMTPUTF8 (RFC 6531), DSN (RFC 3461), ENHANCEDSTATUSCODES (RFC 2034), and for local programs
+ * REQUIRETLS (RFC 8689). There is no AUTH and no STARTTLS. It never says that a message was taken: who drives it does, by `settle`.
  *
  * Line ends: with `strict` only CRLF ends a command and only CRLF . CRLF ends the data; a bare LF or
  * CR is an octet like any other. Streams from a network need that: where the sender's server takes
@@ -216,6 +216,11 @@ export class SmtpServer {
     }
   }
 
+  /** RFC 8689 section 2 offers REQUIRETLS over TLS only; what a local program writes crosses no network. */
+  get #isLocal(): boolean {
+    return this.#options.lineEnds === 'lenient';
+  }
+
   #greet(verb: 'EHLO' | 'HELO', name: string): void {
     if (name === '') {
       this.#fault(501, '5.5.4', `${verb} wants a host name`);
@@ -225,6 +230,7 @@ export class SmtpServer {
     const { sizeLimit } = this.#options;
     const size = sizeLimit === undefined ? 'SIZE' : `SIZE ${sizeLimit}`;
     const extensions = ['PIPELINING', size, '8BITMIME', 'SMTPUTF8', 'DSN', 'ENHANCEDSTATUSCODES'];
+    if (this.#isLocal) extensions.push('REQUIRETLS');
     this.#reply(250, undefined, this.#host, ...(verb === 'EHLO' ? extensions : []));
   }
 
@@ -236,7 +242,7 @@ export class SmtpServer {
     const command = this.#readPath('FROM', rest);
     if (command === undefined) return;
     const { path, parameters } = command;
-    const refused = refusal(parameters, MAIL_PARAMETERS);
+    const refused = refusal(parameters, this.#isLocal ? LOCAL_PARAMETERS : MAIL_PARAMETERS);
     if (refused !== undefined) {
       this.#fault(...refused);
       return;
@@ -257,6 +263,7 @@ export class SmtpServer {
         ...(ret === 'FULL' || ret === 'HDRS' ? { ret } : {}),
         ...(envid === undefined ? {} : { envid }),
         ...(smtpUtf8 ? { smtpUtf8 } : {}),
+        ...(parameters.has('REQUIRETLS') ? { requireTls: true as const } : {}),
       },
       smtpUtf8,
       recipients: [],
@@ -490,6 +497,11 @@ const MAIL_PARAMETERS: ParameterRules = new Map([
   ['SMTPUTF8', (value) => value === undefined],
   ['RET', matches(/^(?:FULL|HDRS)$/i)],
   ['ENVID', (value) => value !== undefined && XTEXT.test(value) && isEnvid(value)],
+]);
+
+const LOCAL_PARAMETERS: ParameterRules = new Map([
+  ...MAIL_PARAMETERS,
+  ['REQUIRETLS', (value) => value === undefined],
 ]);
 
 const RCPT_PARAMETERS: ParameterRules = new Map([

@@ -67,17 +67,16 @@ export class Session {
     options: SessionOptions,
     extensions: ReadonlyMap<string, string>,
     dialogue: Dialogue,
+    verified: boolean,
   ) {
     this.relay = options.relay;
     this.extensions = extensions;
     this.#timeouts = options.timeouts;
     this.#dialogue = dialogue;
-    this.#transactions = new Transactions(
-      dialogue,
-      extensions,
-      options.timeouts,
-      options.relay.scheme === 'lmtp',
-    );
+    this.#transactions = new Transactions(dialogue, extensions, options.timeouts, {
+      lmtp: options.relay.scheme === 'lmtp',
+      verified,
+    });
     this.#lifetime = setTimeout(() => {
       this.#expired = true;
     }, options.timeouts.session * 1000).unref();
@@ -97,18 +96,16 @@ export class Session {
     const dialogue = new Dialogue(handshake.socket, (side, line) =>
       onLine?.(side, mask.shown(line)),
     );
+    const secured = handshake.socket instanceof TLSSocket ? handshake.socket : undefined;
+    const verified = secured !== undefined && trust.verify;
     try {
       if (login !== undefined) {
-        const secured = handshake.socket instanceof TLSSocket ? handshake.socket : undefined;
         await authenticate(dialogue, login, {
           host: relay.host,
           port: relay.port,
           offered: extensions.get('AUTH') ?? '',
           secured,
-          confidential:
-            options.cleartextLogin ||
-            isLoopback(relay.host) ||
-            (secured !== undefined && trust.verify),
+          confidential: options.cleartextLogin || isLoopback(relay.host) || verified,
           seconds: timeouts.helo,
           mask,
         });
@@ -117,7 +114,7 @@ export class Session {
       dialogue.destroy();
       throw error;
     }
-    return new Session(options, extensions, dialogue);
+    return new Session(options, extensions, dialogue, verified);
   }
 
   /** Whether another transaction can be tried on it. */

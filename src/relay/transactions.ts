@@ -36,6 +36,8 @@ export interface Transaction {
   readonly envid?: string;
   /** The submitting client asked for SMTPUTF8: the header may need it though no address does. */
   readonly smtpUtf8?: true;
+  /** It goes over verified TLS to a relay that hands it on so (RFC 8689), or not at all. */
+  readonly requireTls?: true;
   /** Octets in wire form, where known. */
   readonly size: number | undefined;
   readonly eightBit: boolean;
@@ -69,6 +71,7 @@ export class Transactions {
   readonly #extensions: ReadonlyMap<string, string>;
   readonly #timeouts: Timeouts;
   readonly #lmtp: boolean;
+  readonly #verified: boolean;
   readonly #jobs: Job[] = [];
   /** Bytes that leave with the next write: the end of a message waits here for the next envelope. */
   #out: Buffer[] = [];
@@ -78,17 +81,21 @@ export class Transactions {
   /** The relay keeps a half-done transaction: RSET comes before the next MAIL. */
   #open = false;
 
-  /** @param lmtp whether the end of a message is answered for each recipient (RFC 2033) */
+  /**
+   * `lmtp`: the end of a message is answered for each recipient (RFC 2033). `verified`: the relay has shown
+   * over TLS who it is.
+   */
   constructor(
     dialogue: Dialogue,
     extensions: ReadonlyMap<string, string>,
     timeouts: Timeouts,
-    lmtp = false,
+    { lmtp, verified }: { readonly lmtp: boolean; readonly verified: boolean },
   ) {
     this.#dialogue = dialogue;
     this.#extensions = extensions;
     this.#timeouts = timeouts;
     this.#lmtp = lmtp;
+    this.#verified = verified;
   }
 
   /** Whether messages may follow each other before they are answered. */
@@ -108,7 +115,7 @@ export class Transactions {
    */
   send(transaction: Transaction): Promise<readonly Answer[]> {
     const answers = transaction.recipients.map((recipient) =>
-      unfit(transaction, recipient, this.#extensions),
+      unfit(transaction, recipient, this.#extensions, this.#verified),
     );
     const named = indexesOf(answers);
     if (named.length === 0) return Promise.resolve(complete(answers));
@@ -321,7 +328,7 @@ export class Transactions {
   #envelope(job: Job): readonly string[] {
     const { transaction, named } = job;
     return [
-      mailCommand(transaction, this.#extensions),
+      mailCommand(transaction, this.#extensions, this.#verified),
       ...named.map((index) => rcptCommand(transaction.recipients[index], this.#extensions)),
     ];
   }
@@ -354,7 +361,11 @@ function settleRest(job: Job, stage: Stage, event: DialogueEvent): void {
   for (const index of job.named) job.answers[index] ??= { stage, event };
 }
 
-function mailCommand(transaction: Transaction, extensions: ReadonlyMap<string, string>): string {
+function mailCommand(
+  transaction: Transaction,
+  extensions: ReadonlyMap<string, string>,
+  verified: boolean,
+): string {
   const utf8 = extensions.has('SMTPUTF8') && needsUtf8(transaction);
   const sender = utf8 ? transaction.sender : (toAscii(transaction.sender) ?? transaction.sender);
   let command = `MAIL FROM:<${sender}>`;
@@ -362,8 +373,12 @@ function mailCommand(transaction: Transaction, extensions: ReadonlyMap<string, s
   if (size !== undefined && extensions.has('SIZE')) command += ` SIZE=${size}`;
   if (transaction.eightBit && extensions.has('8BITMIME')) command += ' BODY=8BITMIME';
   if (utf8) command += ' SMTPUTF8';
+  const safe = verified && extensions.has('REQUIRETLS');
+  if (safe && transaction.requireTls === true) command += ' REQUIRETLS';
   if (extensions.has('DSN')) {
-    if (transaction.ret !== undefined) command += ` RET=${transaction.ret}`;
+    // RFC 8689 section 5: RET=FULL is to be passed over.
+    const ret = transaction.requireTls === true ? 'HDRS' : transaction.ret;
+    if (ret !== undefined) command += ` RET=${ret}`;
     if (transaction.envid !== undefined) command += ` ENVID=${transaction.envid}`;
   }
   return command;
@@ -388,6 +403,7 @@ function unfit(
   transaction: Transaction,
   recipient: Recipient,
   extensions: ReadonlyMap<string, string>,
+  verified: boolean,
 ): Answer | undefined {
   const { sender, size } = transaction;
   if (sender !== '' && !isMailbox(sender)) {
@@ -406,6 +422,15 @@ function unfit(
         '5.6.7',
         'the address needs SMTPUTF8, which the relay does not offer',
       );
+    }
+  }
+  // RFC 8689 section 4.2.1; a report that cannot go so goes all the same (section 5).
+  if (transaction.requireTls === true && sender !== '') {
+    if (!verified) {
+      return own('mail', 550, '5.7.30', 'REQUIRETLS needs TLS with a verified certificate');
+    }
+    if (!extensions.has('REQUIRETLS')) {
+      return own('mail', 550, '5.7.30', 'the relay does not offer REQUIRETLS');
     }
   }
   // RFC 1870 section 6.1: 0 or nothing means that the relay names no limit.

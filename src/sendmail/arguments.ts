@@ -2,7 +2,7 @@
  * The sendmail command line: what callers pass, by one table. Pure: argv in, an invocation out.
  *
  * Options that other sendmails use to read or write files (-C, -X, -O, -D, -o…) are taken and never
- * honoured: a web application that passes its users' text on must not open a file here (CVE-2016-10033).
+ * honoured, but for words of -o and -O that name no file: a web application that passes its users' text on must not open a file here (CVE-2016-10033).
  */
 import { parseAddressList, parsePath } from '../mail/address.ts';
 
@@ -28,6 +28,8 @@ export interface Delivery {
   readonly ret: 'FULL' | 'HDRS' | undefined;
   /** In xtext. */
   readonly envid: string | undefined;
+  /** -O requiretls=yes, as Postfix has it. */
+  readonly requireTls: boolean;
 }
 
 /** What the messages of an SMTP session take from the command line. */
@@ -76,6 +78,7 @@ interface State {
   notify: string | undefined;
   ret: Delivery['ret'];
   envid: string | undefined;
+  requireTls: boolean;
   problem: string | undefined;
   match: QueueRun['match'];
   negated: boolean;
@@ -190,6 +193,14 @@ const OPTIONS: Readonly<Record<string, Option>> = {
       if (value.startsWith('d')) state.immediate = DELIVERIES[value.slice(1)] ?? state.immediate;
     },
   },
+  // Of the long options this one alone, which opens no file.
+  O: {
+    takes: 'value',
+    apply: (state, value) => {
+      const [, answer] = /^requiretls=(yes|no)$/i.exec(value) ?? [];
+      if (answer !== undefined) state.requireTls = answer.toLowerCase() === 'yes';
+    },
+  },
   N: {
     takes: 'value',
     apply: (state, value) => {
@@ -226,7 +237,6 @@ const OPTIONS: Readonly<Record<string, Option>> = {
   h: ignored('value'),
   L: ignored('value'),
   M: ignored('value'),
-  O: ignored('value'),
   p: ignored('value'),
   X: ignored('value'),
   G: ignored('none'),
@@ -264,6 +274,7 @@ export function parseInvocation(program: string, argv: readonly string[]): Invoc
     notify: undefined,
     ret: undefined,
     envid: undefined,
+    requireTls: false,
     problem: undefined,
     match: undefined,
     negated: false,

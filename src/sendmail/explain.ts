@@ -139,6 +139,7 @@ export function printExplanation(explanation: Explanation): string {
   const parameters = [
     ...(envelope.ret === undefined ? [] : [`    RET=${envelope.ret}`]),
     ...(envelope.envid === undefined ? [] : [`    ENVID=${envelope.envid}`]),
+    ...(envelope.requireTls === true ? ['    REQUIRETLS'] : []),
   ];
   const recipients = envelope.recipients.map(({ address, notify, orcpt }) => {
     const more = [

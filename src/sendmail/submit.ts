@@ -100,6 +100,7 @@ export function submit(
         recipients: [first, ...others],
         ...(delivery.ret === undefined ? {} : { ret: delivery.ret }),
         ...(delivery.envid === undefined ? {} : { envid: delivery.envid }),
+        ...(delivery.requireTls ? { requireTls: true as const } : {}),
       },
     },
     names,

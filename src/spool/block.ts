@@ -11,6 +11,7 @@
  *     program: sendmail
  *     sender: root@host.example
  *     smtputf8: yes
+ *     requiretls: yes
  *     note: rewritten: recipient root: bob@example.com (control/aliases)
  *     recipient: bob@example.com
  *     recipient: ann@example.com NOTIFY=FAILURE ORCPT=rfc822;ann@example.com
@@ -76,6 +77,7 @@ export function formatBlock(envelope: Envelope, origin: Origin, repaired = false
   if (envelope.ret !== undefined) lines.push(`ret: ${envelope.ret}`);
   if (envelope.envid !== undefined) lines.push(`envid: ${encodeText(envelope.envid)}`);
   if (envelope.smtpUtf8 === true) lines.push('smtputf8: yes');
+  if (envelope.requireTls === true) lines.push('requiretls: yes');
   for (const note of (origin.notes ?? []).slice(0, MOST_NOTES)) {
     lines.push(`note: ${escapeText(note.slice(0, LONGEST_NOTE))}`);
   }
@@ -160,7 +162,14 @@ export function parseBlock(text: string): Block {
       recipients: [first, ...others],
       ...optional('ret', takeOptional('ret', /^(FULL|HDRS)$/) as 'FULL' | 'HDRS' | undefined),
       ...optional('envid', mapped(takeOptional('envid', /^/), decodeText)),
-      ...optional('smtpUtf8', takeOptional('smtputf8', /^yes$/) === undefined ? undefined : true),
+      ...optional(
+        'smtpUtf8',
+        mapped(takeOptional('smtputf8', /^yes$/), () => true as const),
+      ),
+      ...optional(
+        'requireTls',
+        mapped(takeOptional('requiretls', /^yes$/), () => true as const),
+      ),
     },
   };
   const [unknown] = values.keys();

@@ -19,7 +19,7 @@ export class StoredMessage {
   readonly body: BodyType;
   readonly sender: string;
   /** The envelope's parameters that hold for all recipients. */
-  readonly dsn: Pick<Envelope, 'ret' | 'envid' | 'smtpUtf8'>;
+  readonly dsn: Pick<Envelope, 'ret' | 'envid' | 'smtpUtf8' | 'requireTls'>;
   readonly origin: Origin | undefined;
   readonly #recipients: ReadonlyMap<string, Recipient> | undefined;
   readonly #fd: number;

@@ -3,6 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { type Original, readOriginal } from '../../src/bounce/original.ts';
+import type { Envelope } from '../../src/mail/envelope.ts';
 import { makeSpool, ORIGIN } from '../support/spool.ts';
 
 /** What a report would bring back of a submitted message, whose file may be edited. */
@@ -11,12 +12,14 @@ function original(
   text: string | Buffer,
   ret?: 'FULL' | 'HDRS',
   edit: (bytes: string) => string = (bytes) => bytes,
+  more: Partial<Envelope> = {},
 ): Original {
   const spool = makeSpool(t);
   const envelope = {
     sender: 'a@x.test',
     recipients: [{ address: 'b@x.test' }] as const,
     ...(ret === undefined ? {} : { ret }),
+    ...more,
   };
   const [base = ''] = spool.submit(envelope, ORIGIN, [Buffer.from(text)]);
   const path = join(spool.folder, 'spool', base);
@@ -41,6 +44,9 @@ test('The header comes back, the whole message where RET=FULL asks for it', (t) 
   assert.equal(original(t, LETTER, 'HDRS').excerpt.whole, false);
   const full = original(t, LETTER, 'FULL').excerpt;
   assert.deepEqual([full.whole, full.bytes.toString()], [true, LETTER]);
+  // What must not travel in clear text does not come back so.
+  const secret = original(t, LETTER, 'FULL', undefined, { requireTls: true });
+  assert.equal(secret.excerpt.whole, false);
 });
 
 test('Of a message over 64 KB only the header comes back, of a header over 64 KB whole fields', (t) => {

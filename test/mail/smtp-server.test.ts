@@ -211,6 +211,25 @@ test('a smuggled end of data ends nothing in strict mode, and in lenient mode on
   }
 });
 
+test('REQUIRETLS is offered to local programs only, and kept', () => {
+  for (const [options, answer] of [
+    [lenient, '250 2.1.0 Ok'],
+    [strict, '555 5.5.4 A parameter is not known'],
+  ] as const) {
+    const driver = new Driver(options);
+    driver.push(
+      Buffer.from('EHLO x\r\nMAIL FROM:<a@site.test> REQUIRETLS\r\nRCPT TO:<b@x.test>\r\nDATA\r\n'),
+    );
+    const { replies, messages } = driver.session;
+    assert.equal(/^250[ -]REQUIRETLS\r$/m.test(replies), options === lenient);
+    assert.ok(replies.includes(`${answer}\r\n`), replies);
+    assert.deepEqual(
+      messages.map(({ envelope }) => envelope.requireTls),
+      options === lenient ? [true] : [],
+    );
+  }
+});
+
 test('the parameters of MAIL and RCPT are checked and kept', () => {
   const ok = '250 2.1.0 Ok';
   const table: readonly [parameters: string, answer: string][] = [

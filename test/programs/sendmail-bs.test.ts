@@ -68,6 +68,20 @@ test('a relay is told of SMTPUTF8 where the client asked for it, though no addre
   assert.match(parameters[1] ?? '', /\bBODY=8BITMIME SMTPUTF8$/);
 });
 
+test('mail that requires TLS is refused with 5.7.30 by this host where the relay cannot promise it', async (t) => {
+  const site = hostSite(t);
+  const relay = await startRelay(t, { extensions: [...EXTENSIONS, 'REQUIRETLS'] });
+  site.relays(relay.port);
+  const asked = START.replace('\r\n', ' REQUIRETLS\r\n');
+  await site.run('sendmail', ['-bs'], `${asked}x\r\n.\r\n${START}y\r\n.\r\nQUIT\r\n`);
+  await site.run('sendmail', ['-O', 'requiretls=yes', 'c@relayed.test'], 'Subject: z\n');
+  await site.run('picorelay-cron');
+  assert.deepEqual(relay.recipients(), ['b@relayed.test']);
+  const refused = [...site.undelivered()].filter(([name]) => name.endsWith('.result'));
+  assert.equal(refused.length, 2);
+  for (const [, text] of refused) assert.match(text, /550 5\.7\.30 picorelay: /);
+});
+
 test('Symfony finds the id of its message in the answer', async (t) => {
   const site = hostSite(t);
   const { stdout } = await site.run('sendmail', ['-bs'], `${START}x\r\n.\r\nQUIT\r\n`);

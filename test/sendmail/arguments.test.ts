@@ -16,6 +16,7 @@ const PLAIN: Delivery = {
   notify: undefined,
   ret: undefined,
   envid: undefined,
+  requireTls: false,
 };
 
 /** The fields that a delivery is described by; the parser may carry others along. */
@@ -110,6 +111,9 @@ const ROWS: readonly (readonly [string, readonly string[], Partial<Delivery>])[]
   ['-V in xtext', ['-V', 'a+b=c'], { envid: 'a+2Bb+3Dc' }],
   ['-N with a list', ['-N', 'success,delay'], { notify: 'SUCCESS,DELAY' }],
   ['-R full', ['-Rfull'], { ret: 'FULL' }],
+  ['-O requiretls', ['-O', 'RequireTLS=yes'], { requireTls: true }],
+  ['-O requiretls, taken back', ['-Orequiretls=yes', '-Orequiretls=no'], {}],
+  ['-O requiretls with a strange value', ['-Orequiretls=maybe'], {}],
   ['-bm', ['-bm', '-t'], { fromHeader: true }],
   [
     'options that read files elsewhere',

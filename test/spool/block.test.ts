@@ -33,6 +33,7 @@ const envelope: fc.Arbitrary<Envelope> = fc.record(
     ret: fc.constantFrom('FULL' as const, 'HDRS' as const),
     envid: text,
     smtpUtf8: fc.constant(true as const),
+    requireTls: fc.constant(true as const),
   },
   { requiredKeys: ['sender', 'recipients'], noNullPrototype: true },
 );
