@@ -232,7 +232,10 @@ class Handshake {
   async run(): Promise<string> {
     const { session } = this.#options.timeouts;
     // nodemailer's deadlines begin anew with each byte, and a relay may send one at a time.
-    const deadline = setTimeout(() => this.socket.destroy(), session * 1000);
+    const deadline = setTimeout(() => {
+      this.#fail(new SessionError(this.#stage, { kind: 'timeout', seconds: session }));
+      this.socket.destroy();
+    }, session * 1000);
     try {
       await this.#step((done) => this.#connection.connect(done));
       const { socket } = this;

@@ -160,7 +160,7 @@ export class Transactions {
     const silence: Stage = this.#dialogue.ended === undefined ? 'dot' : 'mail';
     this.#flush();
     void this.#read(async () => {
-      await this.#dialogue.reply(this.#timeouts.mail);
+      await this.#readReset(job);
       await this.#readEnvelope(job, silence);
       await this.#readEnd(job);
       // The next message begins with RSET all the same.
@@ -182,7 +182,7 @@ export class Transactions {
     this.#flush();
     this.#open = true;
     const accepted = await this.#read(async () => {
-      if (reset) await this.#dialogue.reply(this.#timeouts.mail);
+      if (reset) await this.#readReset(job);
       const count = await this.#readEnvelope(job);
       if (chunks) return count;
       const event = await this.#dialogue.reply(this.#timeouts.data);
@@ -208,7 +208,10 @@ export class Transactions {
     };
     const { mail, rcpt, data } = this.#timeouts;
     const [mailLine = '', ...rcptLines] = envelope;
-    if (reset) await ask('RSET', mail);
+    if (reset) {
+      const event = await ask('RSET', mail);
+      if (this.#obeyClosing(event)) settleRest(job, 'mail', event);
+    }
     this.#open = false;
     const mailEvent = await ask(mailLine, mail);
     if (!isReply(mailEvent, isPositive)) {
@@ -268,6 +271,12 @@ export class Transactions {
     this.#dialogue.destroy();
   }
 
+  /** What is said to RSET does not matter, unless it is that nothing more will be. */
+  async #readReset(job: Job): Promise<void> {
+    const event = await this.#dialogue.reply(this.#timeouts.mail);
+    if (this.#obeyClosing(event)) settleRest(job, 'mail', event);
+  }
+
   /**
    * The replies to MAIL and RCPT; how many recipients the relay takes.
    * @param silence the stage at which it counts when nothing is heard; else that of the command
@@ -293,6 +302,7 @@ export class Transactions {
     // RFC 2033 sections 4.2 and 4.3: where it took none, a single reply says so.
     for (const index of this.#lmtp ? job.accepted.slice(0, -1) : []) {
       const event = await this.#dialogue.reply(dot);
+      this.#obeyClosing(event);
       job.answers[index] ??= { stage: 'dot', event };
     }
     this.#settle(job, 'dot', await this.#dialogue.reply(dot));
