@@ -94,7 +94,7 @@ await build({
   ...shared,
   format: 'esm',
   charset: 'utf8',
-  entryPoints: ['packaging/demo.ts', 'packaging/docs.ts'],
+  entryPoints: ['packaging/demo.ts', 'packaging/docs.ts', 'packaging/container/settings.ts'],
   outdir: 'build',
 });
 

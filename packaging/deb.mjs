@@ -138,11 +138,7 @@ function copyright() {
 
 function putControl() {
   for (const script of ['postinst', 'prerm', 'postrm']) {
-    const text = readFileSync(`packaging/debian/${script}`, 'utf8').replace(
-      '#CODE#',
-      standalone ? ':' : `node /${HOME}/packaging/code.mjs 2> /dev/null || true`,
-    );
-    put(`DEBIAN/${script}`, text, 0o755);
+    put(`DEBIAN/${script}`, readFileSync(`packaging/debian/${script}`), 0o755);
   }
   put('DEBIAN/conffiles', '/etc/cron.d/picorelay\n');
   put('DEBIAN/triggers', standalone ? '' : 'interest-noawait /usr/bin/node\n');

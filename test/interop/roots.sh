@@ -75,7 +75,7 @@ packages() {
       echo python3-flufl.bounce libmail-deliverystatus-bounceparser-perl bsdutils
       ;;
     # What a small host has: no mail server and no node.
-    fresh) echo adduser cron ;;
+    fresh) echo adduser cron mount ;;
     *) die "no root is called $1" ;;
   esac
 }

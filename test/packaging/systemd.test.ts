@@ -9,8 +9,14 @@ import { must, run } from '../support/process.ts';
 import { startSink } from '../support/sink.ts';
 import { programPath, siteFor } from '../support/site.ts';
 
-const units = readdirSync('packaging/systemd');
-const unit = (name: string): string => readFileSync(join('packaging/systemd', name), 'utf8');
+const folders = ['packaging/systemd', 'packaging/examples/systemd'];
+const texts = new Map(
+  folders.flatMap((folder) =>
+    readdirSync(folder).map((name) => [name, readFileSync(join(folder, name), 'utf8')] as const),
+  ),
+);
+const units = [...texts.keys()];
+const unit = (name: string): string => texts.get(name) ?? '';
 
 test('systemd has nothing to say against the units', {
   skip: skipWithoutProgram('systemd-analyze', 'systemd'),
@@ -21,10 +27,11 @@ test('systemd has nothing to say against the units', {
   mkdirSync(home, { recursive: true });
   cpSync('/usr/lib/systemd/system', home, { recursive: true, verbatimSymlinks: true });
   mkdirSync(join(root, 'usr/bin'));
+  symlinkSync('usr/bin', join(root, 'bin'));
   symlinkSync('usr/lib', join(root, 'lib'));
   for (const name of units) {
     writeFileSync(join(home, name), unit(name));
-    for (const [, program = ''] of unit(name).matchAll(/^ExecStart=(\S+)/gm)) {
+    for (const [, program = ''] of unit(name).matchAll(/^Exec\w+=(\S+)/gm)) {
       writeFileSync(join(root, program), '#!/bin/sh\n', { mode: 0o755 });
     }
   }

@@ -1,0 +1,103 @@
+/**
+ * Makes the control folder of a container (PICORELAY_CONTROL) from what containers are given, each of
+ * these before the ones that follow:
+ *
+ *   PICORELAY_RELAY=…        the text of the control file relay; underscores do not count
+ *   PICORELAY_RELAY_FILE=…   the path of a file with that text
+ *   /run/secrets/relay       the same; the name may begin with picorelay_ or picorelay-
+ *   /etc/picorelay/relay     a control folder that was mounted
+ *
+ * Values are copied, because a secret has to be closed to other users and mounted ones seldom are. Ends
+ * with 78 and a line for each fault where a variable names no control file or a value is malformed; no
+ * line shows a value.
+ */
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+} from 'node:fs';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { type ControlName, catalogue } from '../../src/control/catalogue.ts';
+import { ControlError, openControl } from '../../src/control/control.ts';
+
+const MOUNTED = '/etc/picorelay';
+const SECRETS = '/run/secrets';
+const PREFIX = 'PICORELAY_';
+
+const folder = process.env['PICORELAY_CONTROL'] ?? '/run/picorelay';
+const problems: string[] = [];
+const values = new Map<ControlName, { readonly text: string; readonly from: string }>();
+
+for (const name of namesIn(MOUNTED)) take(name, name, join(MOUNTED, name));
+for (const name of namesIn(SECRETS))
+  take(name.replace(/^picorelay[_-]/, ''), name, join(SECRETS, name));
+for (const [variable, text = ''] of Object.entries(process.env)) {
+  const name = variable.slice(PREFIX.length);
+  // Kubernetes tells of a service called picorelay by variables of this form.
+  if (!variable.startsWith(PREFIX) || /^(CONTROL$|SERVICE_|PORT($|_))/.test(name)) continue;
+  const plain = name.replaceAll('_', '').toLowerCase();
+  const ofFile = plain.replace(/file$/, '');
+  if (isControlName(plain)) values.set(plain, { text, from: variable });
+  else if (ofFile !== plain && isControlName(ofFile)) take(ofFile, variable, text);
+  else problems.push(`${variable}: no control file has this name (see docs/control.md)`);
+}
+
+try {
+  if (!existsSync(folder)) mkdirSync(folder, { mode: 0o700 });
+  values.set('log', values.get('log') ?? { text: 'stderr', from: 'default' });
+  if (!values.has('me')) {
+    values.set('me', { text: hostname(), from: 'the host name' });
+    say(`PICORELAY_ME is not set: the relay is greeted as ${JSON.stringify(hostname())}`);
+  }
+  for (const [name, { text }] of values) {
+    writeFileSync(join(folder, name), text.endsWith('\n') ? text : `${text}\n`, { mode: 0o600 });
+  }
+  const control = openControl(folder);
+  for (const [name, { from }] of values) {
+    try {
+      control.get(name);
+    } catch (error) {
+      if (!(error instanceof ControlError)) throw error;
+      problems.push(`${from}: ${error.message}`);
+    }
+  }
+} catch (error) {
+  problems.push(
+    `${error instanceof Error ? error.message : String(error)}. ${folder} has to be a folder that is writable here and kept in memory: --tmpfs ${folder}:mode=1777`,
+  );
+}
+for (const problem of problems) say(problem);
+if (problems.length > 0) process.exitCode = 78;
+
+function take(name: string, from: string, path: string): void {
+  if (!isControlName(name)) {
+    // A folder of secrets holds others' too; a control folder's stranger is a misspelt setting.
+    if (path.startsWith(MOUNTED)) problems.push(`${path}: no control file has this name`);
+    return;
+  }
+  try {
+    values.set(name, { text: readFileSync(path, 'utf8'), from });
+  } catch (error) {
+    problems.push(`${from}: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
+/** What lies in a folder that was mounted; `..data` and the like are Kubernetes' own. */
+function namesIn(path: string): string[] {
+  if (!existsSync(path)) return [];
+  return readdirSync(path).filter(
+    (name) => !name.startsWith('.') && !lstatSync(join(path, name)).isDirectory(),
+  );
+}
+
+function isControlName(name: string): name is ControlName {
+  return Object.hasOwn(catalogue, name);
+}
+
+function say(text: string): void {
+  process.stderr.write(`picorelay: ${text}\n`);
+}
