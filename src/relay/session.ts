@@ -152,6 +152,8 @@ export class Session {
     this.#inFlight++;
     try {
       const answers = await this.#transactions.send(transaction);
+      // Where a transaction cannot be ended, no other one can begin.
+      if (answers.some(({ stage }) => stage === 'rset')) this.#expired = true;
       // A relay that says 421 is about to close (RFC 5321 section 3.8).
       if (answers.some(({ event }) => event.kind === 'reply' && event.reply.code === 421)) {
         this.#dialogue.destroy();

@@ -160,8 +160,8 @@ export class Transactions {
     const silence: Stage = this.#dialogue.ended === undefined ? 'dot' : 'mail';
     this.#flush();
     void this.#read(async () => {
-      await this.#readReset(job);
-      await this.#readEnvelope(job, silence);
+      const reset = await this.#readReset(job);
+      await this.#readEnvelope(job, reset, silence);
       await this.#readEnd(job);
       // The next message begins with RSET all the same.
       this.#open = false;
@@ -182,8 +182,8 @@ export class Transactions {
     this.#flush();
     this.#open = true;
     const accepted = await this.#read(async () => {
-      if (reset) await this.#readReset(job);
-      const count = await this.#readEnvelope(job);
+      const cleared = reset ? await this.#readReset(job) : undefined;
+      const count = await this.#readEnvelope(job, cleared);
       if (chunks) return count;
       const event = await this.#dialogue.reply(this.#timeouts.data);
       if (isReply(event, isIntermediate)) {
@@ -208,14 +208,13 @@ export class Transactions {
     };
     const { mail, rcpt, data } = this.#timeouts;
     const [mailLine = '', ...rcptLines] = envelope;
-    if (reset) {
-      const event = await ask('RSET', mail);
-      if (this.#obeyClosing(event)) settleRest(job, 'mail', event);
-    }
+    const cleared = reset ? await ask('RSET', mail) : undefined;
+    if (cleared !== undefined && this.#obeyClosing(cleared)) settleRest(job, 'mail', cleared);
     this.#open = false;
     const mailEvent = await ask(mailLine, mail);
     if (!isReply(mailEvent, isPositive)) {
-      this.#settle(job, 'mail', mailEvent);
+      const { stage, event } = refusal(mailEvent, cleared);
+      this.#settle(job, stage, event);
       return;
     }
     this.#open = true;
@@ -272,20 +271,29 @@ export class Transactions {
   }
 
   /** What is said to RSET does not matter, unless it is that nothing more will be. */
-  async #readReset(job: Job): Promise<void> {
+  async #readReset(job: Job): Promise<DialogueEvent> {
     const event = await this.#dialogue.reply(this.#timeouts.mail);
     if (this.#obeyClosing(event)) settleRest(job, 'mail', event);
+    return event;
   }
 
   /**
    * The replies to MAIL and RCPT; how many recipients the relay takes.
+   * @param cleared the answer to the RSET before, where there was one
    * @param silence the stage at which it counts when nothing is heard; else that of the command
    */
-  async #readEnvelope(job: Job, silence?: Stage): Promise<number> {
+  async #readEnvelope(
+    job: Job,
+    cleared: DialogueEvent | undefined,
+    silence?: Stage,
+  ): Promise<number> {
     const mailEvent = await this.#dialogue.reply(this.#timeouts.mail);
     const mailTaken = isReply(mailEvent, isPositive);
     if (mailEvent.kind !== 'reply') settleRest(job, silence ?? 'mail', mailEvent);
-    else if (!mailTaken) settleRest(job, 'mail', mailEvent);
+    else if (!mailTaken) {
+      const { stage, event } = refusal(mailEvent, cleared);
+      settleRest(job, stage, event);
+    }
     this.#obeyClosing(mailEvent);
     let accepted = 0;
     for (const n of job.named.keys()) {
@@ -365,6 +373,14 @@ export class Transactions {
     this.#reading = result;
     return result;
   }
+}
+
+/** What a MAIL that was not taken says about the mail. */
+function refusal(event: DialogueEvent, cleared: DialogueEvent | undefined): Answer {
+  // A transaction that is still open is the reason, and no fault of this mail.
+  const open = cleared?.kind === 'reply' && !isPositive(cleared.reply);
+  if (open && isReply(event, ({ code }) => code === 503)) return { stage: 'rset', event: cleared };
+  return { stage: 'mail', event };
 }
 
 function settleRest(job: Job, stage: Stage, event: DialogueEvent): void {

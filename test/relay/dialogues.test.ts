@@ -4,7 +4,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { check } from '../support/hostile-relay.ts';
+import { check, longestWrite } from '../support/hostile-relay.ts';
 
 const folder = join(process.cwd(), 'test', 'dialogues', 'relay');
 
@@ -12,32 +12,26 @@ function read(file: string): string {
   return readFileSync(join(folder, file), 'utf8');
 }
 
+const files = readdirSync(folder).sort();
+
 describe('transcripts', { concurrency: 8 }, () => {
-  for (const file of readdirSync(folder).sort()) {
+  for (const file of files) {
     const text = read(file);
     const [title = ''] = text.split('\n');
     test(`${title.replace(/^# /, '')} (${file})`, async () => await check(text));
   }
 });
 
-/** Transcripts in which the relay says nothing unasked, so that time plays no part. */
-const ORDERLY = [
-  'auth-login.txt',
-  'mail-refused-354.txt',
-  'parameters-offered.txt',
-  'rcpt-mixed-pipelined.txt',
-  'rcpt-none-354.txt',
-  'reply-lf-only.txt',
-  'reply-multi-line.txt',
-  'second-after-half-pipelined.txt',
-  'starttls-unverified.txt',
-];
+const orderly = files
+  .map((file) => ({ file, text: read(file) }))
+  .flatMap(({ file, text }) => {
+    const longest = longestWrite(text);
+    return longest === undefined ? [] : [{ file, text, longest }];
+  });
 
-describe('replies cut in pieces', { concurrency: 4 }, () => {
-  for (const file of ORDERLY) {
-    test(`A cut at any byte of what the relay says changes nothing (${file}).`, async () => {
-      const text = read(file);
-      const longest = 80;
+describe('replies cut in pieces', { concurrency: 8 }, () => {
+  for (const { file, text, longest } of orderly) {
+    test(`A cut at any of ${longest} bytes of what the relay says changes nothing (${file}).`, async () => {
       for (let at = 1; at < longest; at++) {
         await check(text, (bytes) => [bytes.subarray(0, at), bytes.subarray(at)]);
       }
@@ -45,11 +39,10 @@ describe('replies cut in pieces', { concurrency: 4 }, () => {
   }
 
   test('Nor do several cuts.', async () => {
-    const texts = ORDERLY.map(read);
     const property = fc.asyncProperty(
-      fc.constantFrom(...texts),
+      fc.constantFrom(...orderly),
       fc.array(fc.integer({ min: 1, max: 20 }), { minLength: 1, maxLength: 8 }),
-      async (text, sizes) => await check(text, (bytes) => pieces(bytes, sizes)),
+      async ({ text }, sizes) => await check(text, (bytes) => pieces(bytes, sizes)),
     );
     await fc.assert(property, { numRuns: 50 });
   });

@@ -13,6 +13,8 @@
  *     smtps: yes                TLS from the first byte
  *     host: 0.0.0.0             the relay's name; 127.0.0.1 when not given
  *     login: user password      cleartextlogin: yes
+ *     atonce: 3                 offers the message so often before the first one is answered
+ *     early: yes                the relay says more than it was asked, and all of it has to come at once
  *     timeout: mail 0.3         seconds for one kind of wait; 10 when not given
  *
  * Then the conversation, in order:
@@ -113,6 +115,22 @@ export async function check(text: string, cut?: Cut): Promise<void> {
   );
 }
 
+/**
+ * The length of the longest write of the relay, where it does not depend on time what comes of the
+ * transcript: deadlines, bytes that nothing asked for, lots of them.
+ */
+export function longestWrite(text: string): number | undefined {
+  const { settings, timeouts, steps } = readTranscript(text);
+  let longest = 0;
+  for (const step of steps) {
+    if (step.kind === 'slow' || (step.kind === 'say' && step.unasked)) return undefined;
+    if (step.kind === 'say') longest = Math.max(longest, step.bytes.length);
+  }
+  const timed = Object.keys(timeouts).length > 0 || settings.has('early');
+  // Limits of length are ReplyParser's to hold, wherever it is cut: its own tests.
+  return timed || settings.has('megabytes') || longest > 1000 ? undefined : longest;
+}
+
 type Step =
   | { readonly kind: 'say'; bytes: Buffer; readonly unasked: boolean }
   | { readonly kind: 'expect'; readonly shown: string; fits(line: string): boolean }
@@ -142,7 +160,7 @@ interface Transcript {
 }
 
 const SETTINGS =
-  /^(?:from|ret|envid|size|body|eightbit|megabytes|tls|authorities|smtps|host|login|cleartextlogin)$/;
+  /^(?:from|ret|envid|size|body|eightbit|megabytes|tls|authorities|smtps|host|login|cleartextlogin|atonce|early)$/;
 
 function readTranscript(text: string): Transcript {
   const settings = new Map<string, string>();
@@ -245,6 +263,7 @@ async function runClient(
 ): Promise<readonly string[]> {
   const options = sessionOptions(transcript, port, onLine);
   const transaction = transactionOf(transcript);
+  const atOnce = Number(transcript.settings.get('atonce') ?? 1);
   const results: string[] = [];
   let session: Session | undefined;
   try {
@@ -258,8 +277,11 @@ async function runClient(
         await old.close();
         session = await Session.open(options);
       } else if (start !== undefined) assert.ok(session.usable, 'the session is still usable');
-      const answers = await session.send(transaction);
-      results.push(...render(transcript.recipients, answers));
+      const offering: Session = session;
+      const sent = Array.from({ length: atOnce }, () => offering.send(transaction));
+      for (const answers of await Promise.all(sent)) {
+        results.push(...render(transcript.recipients, answers));
+      }
       if (n === starts.length) break;
     }
     await session.close();
@@ -499,8 +521,8 @@ class ScriptedRelay {
     for (const piece of pieces) {
       connection.write(piece);
       if (!whole) await setTimeout(this.#delay);
-      // The client gets to read in between.
-      else if (pieces.length > 1) await setImmediate();
+      // The client gets to read in between: sockets are looked at once between two turns.
+      else if (pieces.length > 1) for (let turn = 0; turn < 2; turn++) await setImmediate();
     }
   }
 
