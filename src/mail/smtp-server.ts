@@ -8,9 +8,9 @@
  * Line ends: with `strict` only CRLF ends a command and only CRLF . CRLF ends the data; a bare LF or
  * CR is an octet like any other. Streams from a network need that: where the sender's server takes
  * `LF . LF` for text and this one took it for the end, a message could bring in another one behind it
- * (VU#302671). With `lenient` a LF alone ends a line, too, for local programs that write nothing else.
- * There is no server in between that could see it otherwise, and who writes the message could as well
- * have submitted both. In either mode a bare CR ends nothing.
+ * (VU#302671). With `lenient` a LF alone ends a line, too, for local programs that write nothing else;
+ * but where DATA itself ended in CRLF, so must the lines around the dot: such a program stuffs the dots of
+ * the lines that it knows, and what it passes on may be somebody else's. A bare CR never ends anything.
  *
  * Hostile input: every octet. What is held is bounded: one command line, the recipients up to their
  * limit, and of a message nothing. No octets make it throw, and where chunks end makes no difference.
@@ -89,6 +89,8 @@ export class SmtpServer {
   #tooLong = false;
   /** Whether the octet before `#at`, in this line, is a CR. */
   #afterReturn = false;
+  /** The last command ended in a LF alone: so may the lines of its data. */
+  #bareFeed = false;
   #faults = 0;
   #opened: Opened | undefined;
   #place: Place = 'start';
@@ -163,6 +165,7 @@ export class SmtpServer {
     const feed = chunk.indexOf(LF, from);
     const end = feed < 0 ? chunk.length : feed + 1;
     const afterReturn = feed > from ? chunk[feed - 1] === CR : this.#afterReturn;
+    this.#bareFeed = !afterReturn;
     if (this.#length + end - from > COMMAND_LINE_LIMIT) this.#tooLong = true;
     this.#length += chunk.copy(this.#line, this.#length, from, end);
     this.#at = end;
@@ -378,7 +381,7 @@ export class SmtpServer {
         if (octet === CR) {
           this.#place = 'dotReturn';
           this.#at += 1;
-        } else if (octet === LF && this.#options.lineEnds === 'lenient') {
+        } else if (octet === LF && this.#bareFeed) {
           this.#endData();
         } else {
           // A dot that something follows was put there by the client (section 4.5.2).
@@ -411,7 +414,6 @@ export class SmtpServer {
   /** Where the text that goes on at `from` ends: before a dot at the start of a line, or not at all. */
   #endOfText(from: number): number {
     const chunk = this.#chunk;
-    const lenient = this.#options.lineEnds === 'lenient';
     for (let at = from; at < chunk.length; ) {
       const feed = chunk.indexOf(LF, at);
       if (feed < 0) {
@@ -421,7 +423,7 @@ export class SmtpServer {
       const afterReturn = feed > from ? chunk[feed - 1] === CR : this.#afterReturn;
       at = feed + 1;
       this.#afterReturn = false;
-      if ((lenient || afterReturn) && (at === chunk.length || chunk[at] === DOT)) {
+      if ((this.#bareFeed || afterReturn) && (at === chunk.length || chunk[at] === DOT)) {
         this.#place = 'start';
         return at;
       }
