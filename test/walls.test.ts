@@ -16,6 +16,7 @@ const LAYERS: Readonly<Record<string, number>> = {
   'src/sendmail': 4,
   'src/inject': 4,
   'src/listen': 4,
+  'src/setup': 4,
   'src/admin': 5,
   bin: 6,
 };

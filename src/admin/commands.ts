@@ -57,6 +57,25 @@ const ids = {
   describe: 'any part of a name that no other has; with * or ? a pattern for several',
 } as const;
 
+/** Options of every command that sets the host up. */
+const installing = {
+  'user-name': {
+    type: 'string',
+    value: 'NAME',
+    describe: 'the system user who looks after the queue; whose it is already, else relay',
+  },
+  schedule: {
+    type: 'string',
+    value: 'WHICH',
+    choices: ['cron', 'systemd', 'none'],
+    describe: 'what tries again each minute; systemd where it runs, else cron',
+  },
+  replace: { type: 'boolean', describe: 'puts the sendmail of another program aside' },
+  'skip-test': { type: 'boolean', describe: 'does not open a session with the relay first' },
+  'dry-run': { type: 'boolean', describe: 'shows what would be done and changes nothing' },
+  yes,
+} as const;
+
 export const commands: readonly Command[] = [
   command({
     name: 'list',
@@ -203,5 +222,64 @@ export const commands: readonly Command[] = [
     },
     options: { json },
     run: async (args, world) => (await import('./explain.ts')).explain(args, world),
+  }),
+  command({
+    name: 'init',
+    theme: 'setup',
+    summary: 'sets this host up: relay, user, queue, sendmail, schedule',
+    text: [
+      'It finds the relay by the mail address, tries the login, shows each step and asks before it does them. What it needs can be given by options instead. It can be run again at any time: what is so already stays as it is.',
+    ],
+    positionals: {},
+    options: {
+      email: {
+        type: 'string',
+        value: 'ADDRESS',
+        describe: 'the mail address of the account that mail goes out by',
+      },
+      relay: {
+        type: 'string',
+        value: 'RELAY',
+        describe: 'smtps://HOST, smtp://HOST:587, a provider such as gmail or ses:eu-west-1',
+      },
+      user: { type: 'string', value: 'LOGIN', describe: 'the login name; the address by default' },
+      'password-file': {
+        type: 'string',
+        value: 'FILE',
+        describe: 'takes the password from the first line of this file, - is standard input',
+        completes: 'file',
+      },
+      'password-command': {
+        type: 'string',
+        value: 'COMMAND',
+        describe: 'a command that prints the password, run at each login',
+      },
+      adminaddr: {
+        type: 'string',
+        value: 'ADDRESS',
+        describe: 'gets the mail of root and the other users of this host',
+      },
+      me: { type: 'string', value: 'HOST', describe: 'the name of this host' },
+      ...installing,
+    },
+    run: async (args, world) => (await import('./init.ts')).init(args, world),
+  }),
+  command({
+    name: 'uninstall',
+    theme: 'setup',
+    summary: 'takes back what init did; queued mail stays',
+    text: [
+      'Other programs get their sendmail back. Settings, queue and user stay, for the next init, unless --purge is given.',
+    ],
+    positionals: {},
+    options: {
+      purge: {
+        type: 'boolean',
+        describe: 'removes the settings too, and queue and user if no mail is left',
+      },
+      'dry-run': installing['dry-run'],
+      yes,
+    },
+    run: async (args, world) => (await import('./uninstall.ts')).uninstall(args, world),
   }),
 ];

@@ -32,15 +32,22 @@ export interface Control {
   get<N extends ControlName>(name: N): ControlValues[N];
 }
 
-/** Opens a control folder. Nothing is read before the first `get`. */
-export function openControl(folder: string): Control {
-  const texts = new Map<string, string | undefined>();
+/**
+ * Opens a control folder. Nothing is read before the first `get`.
+ * @param instead texts that count in the place of files, and of files that count as missing
+ */
+export function openControl(
+  folder: string,
+  instead: ReadonlyMap<string, string | undefined> = new Map(),
+): Control {
+  const texts = new Map<string, string | undefined>(instead);
   let names: ReadonlySet<string> | 'any' | undefined;
 
   function textOf(file: ControlFile<unknown>, path: string): string | undefined {
+    if (texts.has(file.name)) return texts.get(file.name);
     names ??= namesIn(folder);
     if (names !== 'any' && !names.has(file.name)) return undefined;
-    if (!texts.has(file.name)) texts.set(file.name, readText(path, file.kind));
+    texts.set(file.name, readText(path, file.kind));
     return texts.get(file.name);
   }
 

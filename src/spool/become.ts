@@ -24,3 +24,19 @@ export function becomeOwner(folder: string): void {
   process.setgid?.(owner.gid);
   process.setuid?.(owner.uid);
 }
+
+/** Does something as another user, for a program that root runs and that goes on as root. */
+export function actAs<T>(uid: number, gid: number, action: () => T): T {
+  if (process.geteuid?.() !== 0) return action();
+  const groups = process.getgroups?.() ?? [];
+  process.setgroups?.([gid]);
+  process.setegid?.(gid);
+  process.seteuid?.(uid);
+  try {
+    return action();
+  } finally {
+    process.seteuid?.(0);
+    process.setegid?.(0);
+    process.setgroups?.(groups);
+  }
+}

@@ -214,3 +214,78 @@ export function pokeFifo(path: string): boolean {
     fs.closeSync(fd);
   }
 }
+
+/** Who may do what with a file that an installation puts on the host. */
+export interface Rights {
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/**
+ * Puts a file of the host in place, so that at any instant it is the old or the new one, and never open
+ * to more than it is meant to be.
+ */
+export function putFile(path: string, text: string, { mode, uid, gid }: Rights): void {
+  const scratch = `${path}.picorelay-new`;
+  eraseFile(scratch);
+  const fd = createFile(scratch);
+  try {
+    writeAll(fd, Buffer.from(text));
+    fs.fchownSync(fd, uid, gid);
+    fs.fchmodSync(fd, mode);
+    fs.fsyncSync(fd);
+  } finally {
+    fs.closeSync(fd);
+  }
+  fs.renameSync(scratch, path);
+}
+
+/** Puts a symbolic link in place. */
+export function putLink(path: string, target: string): void {
+  const scratch = `${path}.picorelay-new`;
+  eraseFile(scratch);
+  fs.symlinkSync(target, scratch);
+  fs.renameSync(scratch, path);
+}
+
+/** Makes a folder, or gives one that is there these rights; the folder above it has to be there. */
+export function putFolder(path: string, { mode, uid, gid }: Rights): void {
+  try {
+    fs.mkdirSync(path, 0o700);
+  } catch (error) {
+    if (!hasCode(error, 'EEXIST')) throw error;
+  }
+  const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW } = fs.constants;
+  const fd = fs.openSync(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  try {
+    fs.fchownSync(fd, uid, gid);
+    fs.fchmodSync(fd, mode);
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
+/** Gives a folder and all that is in it to a user. Links are not followed. */
+export function giveFolder(path: string, uid: number, gid: number): void {
+  fs.lchownSync(path, uid, gid);
+  for (const name of fs.readdirSync(path, { recursive: true, encoding: 'utf8' })) {
+    fs.lchownSync(`${path}/${name}`, uid, gid);
+  }
+}
+
+/** Removes an empty folder; false when it is not empty or not there. */
+export function removeFolder(path: string): boolean {
+  try {
+    fs.rmdirSync(path);
+    return true;
+  } catch (error) {
+    if (hasCode(error, 'ENOENT', 'ENOTEMPTY', 'EEXIST')) return false;
+    throw error;
+  }
+}
+
+/** Removes what is in a folder, and the folders in it. Links are not followed. */
+export function emptyFolder(path: string): void {
+  for (const name of fs.readdirSync(path)) fs.rmSync(`${path}/${name}`, { recursive: true });
+}

@@ -7,6 +7,12 @@ import type { TestContext } from 'node:test';
 export interface Records {
   readonly MX?: readonly (readonly [preference: number, host: string])[];
   readonly TXT?: readonly string[];
+  readonly SRV?: readonly (readonly [
+    priority: number,
+    weight: number,
+    port: number,
+    host: string,
+  ])[];
   /** IPv4 and IPv6. */
   readonly addresses?: readonly string[];
 }
@@ -23,7 +29,13 @@ export interface NameServer {
   readonly questions: readonly string[];
 }
 
-const TYPES: Readonly<Record<number, string>> = { 1: 'A', 15: 'MX', 16: 'TXT', 28: 'AAAA' };
+const TYPES: Readonly<Record<number, string>> = {
+  1: 'A',
+  15: 'MX',
+  16: 'TXT',
+  28: 'AAAA',
+  33: 'SRV',
+};
 const CODES = { SERVFAIL: 2, NXDOMAIN: 3, REFUSED: 5 } as const;
 
 /** Starts a name server that ends with the test. */
@@ -70,7 +82,10 @@ function answerTo(query: Buffer, zone: Zone, questions: string[]): Buffer | unde
   return Buffer.concat([head, query.subarray(12, at + 5), ...records]);
 }
 
-function recordsOf({ MX = [], TXT = [], addresses = [] }: Records, type: string): Buffer[] {
+function recordsOf(
+  { MX = [], TXT = [], SRV = [], addresses = [] }: Records,
+  type: string,
+): Buffer[] {
   switch (type) {
     case 'A':
       return addresses
@@ -83,6 +98,14 @@ function recordsOf({ MX = [], TXT = [], addresses = [] }: Records, type: string)
         const octets = Buffer.alloc(2);
         octets.writeUInt16BE(preference);
         return record(15, Buffer.concat([octets, nameOctets(host)]));
+      });
+    case 'SRV':
+      return SRV.map(([priority, weight, port, host]) => {
+        const octets = Buffer.alloc(6);
+        octets.writeUInt16BE(priority);
+        octets.writeUInt16BE(weight, 2);
+        octets.writeUInt16BE(port, 4);
+        return record(33, Buffer.concat([octets, nameOctets(host)]));
       });
     case 'TXT':
       return TXT.map((text) =>

@@ -1,0 +1,218 @@
+// From nothing to a cron job's mail at a relay that wants TLS and a login, by the README's own lines, and
+// back: what uninstall leaves is what was there before.
+import assert from 'node:assert/strict';
+import { X509Certificate } from 'node:crypto';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { type TestContext, test } from 'node:test';
+import { waitFor } from '../support/process.ts';
+import { installCheckout, picorelay } from './checkout.ts';
+import { startExim } from './exim.ts';
+import { type Fresh, freshRoot } from './fresh.ts';
+import type { RelayServer } from './relay-server.ts';
+import { credentials } from './relay-server.ts';
+import { skipWithout } from './require.ts';
+import { differences, treeOf } from './tree.ts';
+
+const admin = 'alice@relayed.test';
+
+test('a stranger and a fresh host', { skip: skipWithout('fresh', 'exim') }, async (t) => {
+  const exim = await startExim();
+  t.after(() => exim.stop());
+  const fresh = await freshRoot(t);
+  installCheckout(fresh);
+  const before = treeOf(fresh);
+  fresh.write('/root/password', `${credentials.password}\n`, 0o600);
+  const init = readmeLine('picorelay init --yes')
+    .replace('bin/picorelay', picorelay)
+    .replace('you@example.com', admin)
+    .replace(/smtps:\/\/\S+/, relayOf(exim));
+  const initCommand = ['sh', '-c', `${init} --user ${credentials.user} --schedule cron`];
+
+  await t.test('a dry run shows the steps and changes nothing', async () => {
+    const dry = await fresh.run(['sh', '-c', `${initCommand[2]} --dry-run`]);
+    assert.equal(dry.status, 0, dry.stderr);
+    assert.match(dry.stdout, /^to do {2}system user relay/m);
+    assert.doesNotMatch(dry.stdout, new RegExp(credentials.password));
+    assert.deepEqual(differences(before, treeOf(fresh)), [
+      `/root/password: nothing, now ${treeOf(fresh).get('/root/password')}`,
+    ]);
+  });
+
+  await t.test('a wrong password is told before anything is changed', async () => {
+    fresh.write('/root/wrong', 'wrong\n');
+    const wrong = await fresh.run([
+      ...['sh', '-c', initCommand[2]?.replace('/root/password', '/root/wrong') ?? ''],
+    ]);
+    rmSync(fresh.at('/root/wrong'));
+    assert.equal(wrong.status, 69, wrong.stdout);
+    assert.match(wrong.stderr, /login name or password is refused \(535/);
+    assert.ok(!existsSync(fresh.at('/etc/picorelay')));
+  });
+
+  await t.test("the README's line sets the host up", async () => {
+    const done = await fresh.run(initCommand);
+    assert.equal(done.status, 0, done.stderr);
+    assert.match(done.stdout, /takes this login/);
+    rmSync(fresh.at('/root/password'));
+  });
+
+  await t.test('a second run finds everything as it is', async () => {
+    const tree = treeOf(fresh);
+    const again = await fresh.run([picorelay, 'init', '--yes', '--schedule', 'cron']);
+    assert.equal(again.status, 0, again.stderr);
+    assert.doesNotMatch(again.stdout, /^done/m);
+    assert.deepEqual(differences(tree, treeOf(fresh)), []);
+  });
+
+  await t.test("a job's output arrives, though cron's PATH is short", async (t) => {
+    await withCron(t, fresh, `MAILTO=${admin}\n@reboot echo the job says hello\n`);
+    await waitFor('the mail', () => exim.received(admin).length > 0, { detail: exim.log });
+    const [mail = ''] = exim.received(admin);
+    assert.match(mail, /^the job says hello$/m);
+    assert.match(mail, /^Return-path: <alice@relayed\.test>$/m);
+  });
+
+  await t.test('uninstall keeps settings and queue, and takes back the rest', async () => {
+    const done = await fresh.run([picorelay, 'uninstall', '--yes']);
+    assert.equal(done.status, 0, done.stderr);
+    const left = differences(before, treeOf(fresh)).map((line) => line.split(':', 1)[0] ?? '');
+    assert.deepEqual(
+      left.filter((path) => !/^\/(etc|var\/spool|var\/lib)\/picorelay(\/|$)|^\/run\//.test(path)),
+      ['/etc/group', '/etc/gshadow', '/etc/passwd', '/etc/shadow'],
+    );
+    assert.match(done.stdout, /^stays {2}\/var\/spool\/picorelay/m);
+  });
+
+  await t.test('--purge keeps mail that waits', async () => {
+    const entry =
+      '/var/spool/picorelay/spool/20260101T000000.000000Z:1:a@host.test:b@relayed.test:0.held';
+    fresh.write(entry, 'Subject: wait\r\n\r\n');
+    const done = await fresh.run([picorelay, 'uninstall', '--purge', '--yes']);
+    assert.equal(done.status, 0, done.stderr);
+    assert.match(done.stdout, /^stays {2}\/var\/spool\/picorelay: holds mail: 1 waiting$/m);
+    assert.ok(existsSync(fresh.at(entry)));
+    rmSync(fresh.at(entry));
+  });
+
+  await t.test('--purge without mail leaves the host as it was', async () => {
+    const done = await fresh.run([picorelay, 'uninstall', '--purge', '--yes']);
+    assert.equal(done.status, 0, done.stderr);
+    // cron's own marks, and the mount point of the programs.
+    for (const path of ['run/crond.pid', 'run/crond.reboot']) {
+      rmSync(fresh.at(`/${path}`), { force: true });
+    }
+    assert.deepEqual(differences(before, treeOf(fresh)), []);
+  });
+});
+
+test('programs that npm installed need no node in PATH', {
+  skip: skipWithout('fresh'),
+}, async (t) => {
+  const fresh = await freshRoot(t);
+  installCheckout(fresh);
+  const bin = '/usr/lib/node_modules/picorelay/bin';
+  const portable = await fresh.run([
+    ...['sh', '-euc'],
+    `mkdir -p ${bin}; cd ${bin}/..; cp -r /opt/picorelay/bin /opt/picorelay/dist .
+    ln -s /opt/picorelay/node_modules /opt/picorelay/package.json .
+    for f in bin/*; do case $f in *.*) ;; *) sed -i '1s,.*,#!/usr/bin/env node,' $f; esac; done`,
+  ]);
+  assert.equal(portable.status, 0, portable.stderr);
+  const before = treeOf(fresh);
+  const init = await fresh.run([
+    ...[process.execPath, `${bin}/picorelay`, 'init', '--yes', '--skip-test'],
+    ...['--relay', 'smtp://127.0.0.1:9', '--schedule', 'cron'],
+  ]);
+  assert.equal(init.status, 0, init.stderr);
+  fresh.write('/etc/picorelay/immediate', 'off\n');
+  for (const [command, said] of [
+    [['/usr/sbin/sendmail', '-i', 'bob@relayed.test'], /^$/],
+    [['/usr/bin/mailq'], /bob@relayed\.test/],
+    [['/var/qmail/bin/qmail-inject', 'bob@relayed.test'], /^$/],
+    [['/bin/sh', '-c', (cronLine(fresh) ?? '').replace(/^(\S+ ){6}/, '')], /^$/],
+  ] as const) {
+    const bare = ['env', '-i', 'PATH=/nowhere', ...command];
+    const done = await fresh.run(bare, { input: 'Subject: x\n\n' });
+    assert.equal(done.status, 0, `${command.join(' ')}: ${done.stderr}`);
+    assert.match(done.stdout, said);
+  }
+  for (const name of fresh.names('/var/spool/picorelay/spool')) {
+    rmSync(fresh.at(`/var/spool/picorelay/spool/${name}`));
+  }
+  const gone = await fresh.run([
+    ...[process.execPath, `${bin}/picorelay`, 'uninstall', '--purge', '--yes'],
+  ]);
+  assert.equal(gone.status, 0, gone.stderr);
+  assert.deepEqual(differences(before, treeOf(fresh)), []);
+});
+
+test("update-alternatives gives another mail server's name back", {
+  skip: skipWithout('fresh'),
+}, async (t) => {
+  const fresh = await freshRoot(t);
+  installCheckout(fresh);
+  const made = await fresh.run([
+    ...['sh', '-euc'],
+    `for mta in one two; do echo '#!/bin/sh' > /usr/lib/$mta; chmod 755 /usr/lib/$mta; done
+    rm -f /usr/sbin/sendmail /usr/bin/mailq
+    for mta in one two; do
+      update-alternatives --install /usr/sbin/sendmail mta /usr/lib/$mta 10 --slave /usr/bin/mailq mta-mailq /usr/lib/$mta
+    done
+    update-alternatives --set mta /usr/lib/one`,
+  ]);
+  assert.equal(made.status, 0, made.stderr);
+  const before = treeOf(fresh);
+  const options = ['--yes', '--skip-test', '--relay', 'smtp://127.0.0.1:9', '--schedule', 'cron'];
+  const refused = await fresh.run([picorelay, 'init', ...options]);
+  assert.equal(refused.status, 78);
+  assert.match(refused.stderr, /sendmail of \/usr\/lib\/one already: --replace/);
+  assert.deepEqual(differences(before, treeOf(fresh)), []);
+  const done = await fresh.run([picorelay, 'init', '--replace', ...options]);
+  assert.equal(done.status, 0, done.stderr);
+  const mailq = await fresh.run(['mailq']);
+  assert.match(mailq.stdout, /Mail queue is empty/);
+  const again = await fresh.run([picorelay, 'init', '--skip-test', '--schedule', 'cron']);
+  assert.doesNotMatch(again.stdout, /^(done|to do)/m, again.stdout);
+  const gone = await fresh.run([picorelay, 'uninstall', '--purge', '--yes']);
+  assert.equal(gone.status, 0, gone.stderr);
+  const after = treeOf(fresh);
+  assert.deepEqual(
+    differences(before, after).filter((line) => !line.startsWith('/var/log/alternatives.log')),
+    [],
+  );
+});
+
+/** A line of the README's install section. */
+function readmeLine(part: string): string {
+  const readme = readFileSync('README.md', 'utf8');
+  const line = readme.split('\n').find((each) => each.startsWith('    ') && each.includes(part));
+  assert.ok(line, `the README has no line with ${part}`);
+  return line.trim();
+}
+
+/** The relay with the fingerprint of its certificate, which no public authority has signed. */
+function relayOf({ port, access }: RelayServer): string {
+  assert.ok(access);
+  const certificate = new X509Certificate(
+    readFileSync(access.caFile.replace('ca.pem', 'cert.pem')),
+  );
+  return `'smtp://localhost:${port}?pin=${certificate.fingerprint256.replaceAll(':', '')}'`;
+}
+
+function cronLine(fresh: Fresh): string | undefined {
+  return fresh
+    .read('/etc/cron.d/picorelay')
+    .split('\n')
+    .find((line) => line.startsWith('* * * * * relay '));
+}
+
+/** Runs cron with root's crontab for as long as the test. */
+async function withCron(t: TestContext, fresh: Fresh, crontab: string): Promise<void> {
+  const file = '/var/spool/cron/crontabs/root';
+  fresh.write(file, crontab, 0o600);
+  const cron = await fresh.start(['cron', '-f', '-L', '15']);
+  t.after(async () => {
+    await cron.stop();
+    rmSync(fresh.at(file));
+  });
+}
