@@ -90,7 +90,7 @@ async function main(): Promise<number> {
     };
     const repairs = header.repairs.map((text): Note => ({ kind: 'repaired', text }));
     const notes = keptNotes([...repairs, ...rewriter.notes]);
-    const bases = new Spool(folder, process.pid).submit(
+    const bases = new Spool(folder, process.pid, token).submit(
       envelope,
       { ...origin, notes },
       message([received, ...fields]),
@@ -155,4 +155,9 @@ function report(error: unknown): number {
 
 function say(text: string): void {
   fs.writeSync(2, `qmail-inject: ${text}\n`);
+}
+
+/** What nobody can guess; node:crypto is loaded only where it is needed. */
+function token(): string {
+  return process.getBuiltinModule('node:crypto').randomBytes(16).toString('hex');
 }

@@ -35,7 +35,7 @@ function main(): number {
   let bases: readonly string[];
   try {
     becomeOwner(folder);
-    const spool = new Spool(folder, process.pid);
+    const spool = new Spool(folder, process.pid, token);
     const host = hostName(control);
     const rewriter = openRewriter(control, {
       me: host,
@@ -74,4 +74,9 @@ function exitOf(error: unknown): number {
   if (syscall === 'mkdir' || code === 'ENOENT' || code === 'ENOTDIR') return EXIT.spoolMissing;
   if (syscall === 'open' || syscall === 'link') return EXIT.cannotMakeFile;
   return syscall === undefined && code === undefined ? EXIT.bug : EXIT.writeError;
+}
+
+/** What nobody can guess; node:crypto is loaded only where it is needed. */
+function token(): string {
+  return process.getBuiltinModule('node:crypto').randomBytes(16).toString('hex');
 }

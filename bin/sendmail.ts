@@ -149,7 +149,7 @@ async function serve(service: SmtpService): Promise<number> {
 
 function openSpool(folder: string): Spool {
   becomeOwner(folder);
-  return new Spool(folder, process.pid);
+  return new Spool(folder, process.pid, token);
 }
 
 /** Who calls is asked before this process becomes the spool's owner; the time is that of each call. */
@@ -210,6 +210,8 @@ function statusOf(error: unknown): number {
     case 'EACCES':
     case 'EPERM':
       return EX.noPermission;
+    case 'EFBIG':
+      return EX.unavailable;
     case 'EIO':
       return EX.ioError;
     case undefined:
@@ -244,4 +246,9 @@ function answer(bytes: Uint8Array): number {
     // All that is said to an SMTP client goes through here.
     fs.writeSync(1, bytes)
   );
+}
+
+/** What nobody can guess; node:crypto is loaded only where it is needed. */
+function token(): string {
+  return process.getBuiltinModule('node:crypto').randomBytes(16).toString('hex');
 }

@@ -111,6 +111,16 @@ export class Log {
     this.#event('corrupt', { id, said: reason });
   }
 
+  /** What lay in incoming/ and held no message. */
+  discarded(fields: {
+    readonly uid: number;
+    readonly count: number;
+    readonly name: string;
+    readonly said: string;
+  }): void {
+    this.#event('discarded', fields);
+  }
+
   /** Trouble of this program or machine; nothing is lost. */
   fault(said: string): void {
     this.#event('fault', { said });

@@ -99,7 +99,7 @@ function writeKept(file: string, kept: Kept): void {
   const scratch = `${file}.new`;
   // Left by a process that was killed here.
   eraseFile(scratch);
-  const fd = createFile(scratch);
+  const fd = createFile(scratch, 0o600);
   try {
     writeAll(fd, Buffer.from(JSON.stringify(kept)));
   } finally {

@@ -11,7 +11,7 @@ export interface Handoff {
   /** Shows the dialogue on standard error; implies `wait`. */
   readonly verbose: boolean;
   readonly spoolFolder: string;
-  /** Base names of the new entries. */
+  /** Base names of the new entries; none when whoever runs the queue has to make them first. */
   readonly bases: readonly string[];
   /** The node to run programs with, and the folder where they are. */
   readonly node: string;
@@ -38,6 +38,11 @@ const EX_UNAVAILABLE = 69;
 export function handOff(handoff: Handoff): HandedOff {
   const { node, bin, environment: env, bases, verbose } = handoff;
   if (handoff.immediate === 'off' && !verbose) return OFFERED;
+  if (bases.length === 0) {
+    // A caller without rights on the spool can wake a runner and start none: cron does, or systemd.
+    wakeRunner(handoff.spoolFolder);
+    return OFFERED;
+  }
   const wait = verbose || handoff.immediate === 'wait';
   if (!wait && wakeRunner(handoff.spoolFolder)) return OFFERED;
   if (!wait && !announceRunner(handoff.spoolFolder, handoff.now)) return OFFERED;

@@ -14,7 +14,9 @@ import { isDue, mayRelay, scheduleFor, watchOf } from '../queue/schedule.ts';
 import { addCounts, formatStats, parseStats } from '../queue/stats.ts';
 import { hasCode } from '../spool/disk.ts';
 import { addressOf, parseBase } from '../spool/name.ts';
-import type { Entry, Spool } from '../spool/spool.ts';
+import type { Entry, Spool, Swept } from '../spool/spool.ts';
+import { Takeover } from '../spool/takeover.ts';
+import { admissionOf } from './admission.ts';
 import type { Alarm } from './alarm.ts';
 import type { Dispatcher } from './dispatch.ts';
 import { type Lock, takeLock } from './lock.ts';
@@ -67,6 +69,8 @@ export async function runQueue(
 ): Promise<RunReport> {
   const idle = { relayed: 0, deferred: 0, refused: 0, left: 0, trouble: undefined };
   try {
+    // In a folder that was made for the queue those without rights on it wait for this.
+    if (spool.isBare()) spool.makeLayout();
     spool.checkLayout();
   } catch (error) {
     if (hasCode(error, 'ENOENT')) return { ...idle, kind: 'none' };
@@ -170,6 +174,9 @@ class Runner {
   readonly #log: Log;
   readonly #world: World;
   readonly #lock: Lock;
+  readonly #takeover: Takeover;
+  /** There is more to take over at once. */
+  #more = false;
   readonly #total: Tally = { relayed: 0, deferred: 0, refused: 0, left: 0 };
   #listener: WakeListener | undefined;
   #dispatcher: Dispatcher | undefined;
@@ -186,6 +193,7 @@ class Runner {
     this.#log = log;
     this.#world = world;
     this.#lock = lock;
+    this.#takeover = new Takeover(spool);
   }
 
   async run(mode: RunMode): Promise<RunReport> {
@@ -198,14 +206,17 @@ class Runner {
       wanted = 'background';
       // A tick that had nothing to do ends at once; a submission is rarely alone.
       const linger = mode === 'background' || this.#dispatcher?.connected ? this.#linger() : 0;
-      while (!this.#stopped() && (await this.#listener?.wait(linger, this.#world.stop))) {
+      while (
+        !this.#stopped() &&
+        (this.#more || (await this.#listener?.wait(linger, this.#world.stop)))
+      ) {
         await this.#pass(wanted);
       }
       await this.#listener?.close();
       this.#listener = undefined;
       // Who wrote a wake-up before the FIFO was closed has committed before, so this sees it.
       // The same goes for reports. What waits for its window does so without this runner.
-    } while (!this.#stopped() && this.#spool.list().entries.some((entry) => this.#isNews(entry)));
+    } while (!this.#stopped() && this.#hasNews());
     return { ...this.#total, kind: 'ran', trouble: this.#dispatcher?.trouble };
   }
 
@@ -226,6 +237,7 @@ class Runner {
     while (!this.#stopped()) {
       if (service.takeReload()) await this.#reload();
       const next = await this.#passOrFault();
+      if (this.#more) continue;
       // Connections are kept for a moment, as more mail often follows.
       if (this.#dispatcher?.connected) {
         if (await this.#wait(this.#linger())) continue;
@@ -237,6 +249,7 @@ class Runner {
 
   /** A disk that fails for a while, or a folder that somebody moved, must not end a service. */
   async #passOrFault(): Promise<number> {
+    this.#more = false;
     try {
       const next = await this.#pass('cron');
       this.#lastFault = undefined;
@@ -278,7 +291,7 @@ class Runner {
   async #pass(mode: RunMode): Promise<number> {
     await this.#renewControl();
     const now = this.#world.now();
-    const swept = this.#spool.sweep(now);
+    const swept = this.#tidy(now);
     for (const base of swept.takenBack) this.#log.interrupted(base);
     for (const { name, reason } of swept.corrupt) this.#log.corrupt(name, reason);
     for (const fault of swept.faults) this.#log.fault(fault);
@@ -298,6 +311,31 @@ class Runner {
         state.kind === 'waiting' && state.due > now ? Math.min(next, state.due) : next,
       probe,
     );
+  }
+
+  /** A folder that somebody removed is made again: what was in it is gone, what comes is not to be. */
+  #tidy(now: number): Swept {
+    try {
+      this.#takeOver(now);
+      return this.#spool.sweep(now);
+    } catch (error) {
+      if (!hasCode(error, 'ENOENT')) throw error;
+      this.#spool.makeLayout();
+      this.#takeOver(now);
+      return this.#spool.sweep(now);
+    }
+  }
+
+  /** Queues what users without rights on the spool have submitted. */
+  #takeOver(now: number): void {
+    this.#more = false;
+    const report = this.#takeover.run(now, admissionOf(this.#control));
+    for (const { name, reason } of report.corrupt) this.#log.corrupt(name, reason);
+    for (const { reason, ...fields } of report.discarded) {
+      this.#log.discarded({ ...fields, said: reason });
+    }
+    for (const fault of report.faults) this.#log.fault(fault);
+    this.#more = report.more;
   }
 
   /** Delivers, and tells when a paused route is probed next. */
@@ -394,6 +432,12 @@ class Runner {
     const watch = watchOf(before, now);
     if (watch !== before) this.#spool.noteWatch(watch);
     return now >= watch.graceUntil;
+  }
+
+  #hasNews(): boolean {
+    return (
+      this.#takeover.waiting() || this.#spool.list().entries.some((entry) => this.#isNews(entry))
+    );
   }
 
   #isNews(entry: Entry): boolean {

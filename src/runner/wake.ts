@@ -12,9 +12,19 @@
  */
 import fs from 'node:fs';
 import { join } from 'node:path';
-import { closeFile, createFile, eraseFile, hasCode, pokeFifo, touchFile } from '../spool/disk.ts';
+import {
+  closeFile,
+  createFile,
+  eraseFile,
+  hasCode,
+  pokeFifo,
+  setDescriptorMode,
+  touchFile,
+} from '../spool/disk.ts';
 
 const NAME = 'wake';
+/** Everybody who may submit may wake the runner, and nobody else may read. */
+const MODE = 0o622;
 
 /** Wakes the runner that lives on this spool; false when none does. */
 export function wakeRunner(folder: string): boolean {
@@ -35,6 +45,8 @@ export function announceRunner(folder: string, now: number): boolean {
     closeFile(createFile(path));
     return true;
   } catch (error) {
+    // A member of the spool's group submits; the queue is run by its owner.
+    if (hasCode(error, 'EACCES')) return false;
     // Without a note each submission starts a runner, which finds the lock taken: slower, not wrong.
     if (!hasCode(error, 'EEXIST')) return true;
   }
@@ -73,9 +85,13 @@ export async function listenForWake(folder: string): Promise<WakeListener | unde
     // Without a FIFO each submission starts a runner, which finds the lock taken: slower, not wrong.
     return undefined;
   }
-  if (!fs.fstatSync(fd).isFIFO()) {
+  const status = fs.fstatSync(fd);
+  if (!status.isFIFO()) {
     fs.closeSync(fd);
     return undefined;
+  }
+  if ((status.mode & 0o777) !== MODE && status.uid === process.geteuid?.()) {
+    setDescriptorMode(fd, MODE);
   }
   let woken = false;
   let notify: (() => void) | undefined;
@@ -152,7 +168,7 @@ function readByBun(descriptor: number, then: (heard: boolean) => void): () => Pr
 async function makeFifo(path: string): Promise<void> {
   const { execFile } = await import('node:child_process');
   await new Promise<void>((resolve, reject) => {
-    execFile('mkfifo', ['-m', '600', path], (error) => {
+    execFile('mkfifo', ['-m', MODE.toString(8), path], (error) => {
       if (error === null || hasCode(error, 'EEXIST') || fs.existsSync(path)) resolve();
       else reject(error);
     });

@@ -64,6 +64,8 @@ class Session {
   #replies = '';
   /** Entries whose sending has not been asked for yet. */
   #bases: string[] = [];
+  /** Somebody else makes the entries, and has not been woken yet. */
+  #leftToOthers = false;
   #spool: Spool | undefined;
   /** What has come of the data of the message that was begun last. */
   #message: 'open' | 'complete' | 'abandoned' = 'complete';
@@ -107,7 +109,13 @@ class Session {
     try {
       const bases = this.#queue(envelope);
       this.#bases.push(...bases);
-      this.#server.settle(250, '2.0.0', `Ok: queued as ${bases[0]}`);
+      this.#leftToOthers ||= bases.length === 0;
+      const [name] = bases;
+      this.#server.settle(
+        250,
+        '2.0.0',
+        name === undefined ? 'Ok: queued' : `Ok: queued as ${name}`,
+      );
     } catch (error) {
       // Nothing of it is queued. The client hears so when it has sent the rest.
       if (this.#skip()) this.#server.settle(...replyTo(error));
@@ -188,7 +196,9 @@ class Session {
     }
     const bases = this.#bases;
     this.#bases = [];
-    if (bases.length > 0) this.#surroundings.queued(bases, this.#spool?.folder ?? '');
+    const wake = this.#leftToOthers;
+    this.#leftToOthers = false;
+    if (bases.length > 0 || wake) this.#surroundings.queued(bases, this.#spool?.folder ?? '');
     return written;
   }
 

@@ -4,22 +4,33 @@
  * who runs the queue, and a fault in it is a fault of that user only.
  */
 import fs from 'node:fs';
-import { hasCode } from './disk.ts';
+import { hasCode, shareWithGroup } from './disk.ts';
+
+/** On a folder, set-group-id: what is made in it gets its group, whose members may submit too. */
+const HANDS_GROUP_ON = 0o2000;
+/** Then what one of them makes has to be for the owner to read. */
+const GROUP_READS = 0o027;
 
 /**
- * For other users, and for a spool that belongs to root or does not exist yet, nothing changes.
+ * For a spool that belongs to root or does not exist yet, nothing changes, and any other user stays who
+ * he is. Where the folder hands its group on, the group may read what this process makes there.
  * @throws the system call's error when the change is refused
  */
 export function becomeOwner(folder: string): void {
-  if (process.geteuid?.() !== 0) return;
+  const isRoot = process.geteuid?.() === 0;
   let owner: fs.Stats;
   try {
     owner = fs.statSync(folder);
   } catch (error) {
-    if (hasCode(error, 'ENOENT')) return;
+    // A folder that another user cannot reach lets him submit nothing: that says so better.
+    if (hasCode(error, 'ENOENT') || !isRoot) return;
     throw error;
   }
-  if (owner.uid === 0) return;
+  if ((owner.mode & HANDS_GROUP_ON) !== 0) {
+    shareWithGroup();
+    process.umask(GROUP_READS);
+  }
+  if (!isRoot || owner.uid === 0) return;
   process.setgroups?.([owner.gid]);
   process.setgid?.(owner.gid);
   process.setuid?.(owner.uid);

@@ -9,11 +9,24 @@
 import fs from 'node:fs';
 import { dirname } from 'node:path';
 
-const FILE_MODE = 0o600;
+const PRIVATE = 0o600;
+
+/** The mode of new files, of the whole process as its umask is. */
+let fileMode = PRIVATE;
+
+/** From now on the group may read what is made. */
+export function shareWithGroup(): void {
+  fileMode = 0o640;
+}
 
 /** Opens a new file for writing and reading; fails with EEXIST where the name is taken, also by a link. */
-export function createFile(path: string): number {
-  return fs.openSync(path, 'wx+', FILE_MODE);
+export function createFile(path: string, mode = fileMode): number {
+  return fs.openSync(path, 'wx+', mode);
+}
+
+/** Sets the mode of an open file, whatever the process's umask is. */
+export function setDescriptorMode(fd: number, mode: number): void {
+  fs.fchmodSync(fd, mode);
 }
 
 /** Writes all bytes at the file's end, or at `position`; a short write goes on where it stopped. */
@@ -101,7 +114,7 @@ function copyAside(from: string, scratch: string): string {
 }
 
 /** Renames a file; false when it is gone, which is how one process learns that another was faster. */
-export function moveFile(from: string, to: string): boolean {
+export function moveFile(from: fs.PathLike, to: fs.PathLike): boolean {
   try {
     fs.renameSync(from, to);
     return true;
@@ -112,9 +125,20 @@ export function moveFile(from: string, to: string): boolean {
 }
 
 /** Erases a file; false when it is gone already. */
-export function eraseFile(path: string): boolean {
+export function eraseFile(path: fs.PathLike): boolean {
   try {
     fs.unlinkSync(path);
+    return true;
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return false;
+    throw error;
+  }
+}
+
+/** Erases a folder that is empty; false when it is gone already. */
+export function eraseFolder(path: fs.PathLike): boolean {
+  try {
+    fs.rmdirSync(path);
     return true;
   } catch (error) {
     if (hasCode(error, 'ENOENT')) return false;
@@ -129,7 +153,7 @@ export function appendText(path: string, text: string): void {
 
 /** Replaces a file's text; for records that are no loss when a power cut leaves them empty. */
 export function replaceText(path: string, text: string): void {
-  const fd = fs.openSync(path, 'w', FILE_MODE);
+  const fd = fs.openSync(path, 'w', fileMode);
   try {
     writeAll(fd, Buffer.from(text));
   } finally {
@@ -148,10 +172,17 @@ export function replaceDurably(path: string, scratch: string, text: string): voi
 
 /**
  * Makes a folder and those above it; an existing one is left as it is.
+ * @param mode exactly, from the first moment on: the process's umask does not count
  * @returns the folders that hold a new name by now, for a caller who needs it durable
  */
 export function makeFolder(path: string, mode: number): readonly string[] {
-  const first = fs.mkdirSync(path, { recursive: true, mode });
+  const umask = process.umask(0);
+  let first: string | undefined;
+  try {
+    first = fs.mkdirSync(path, { recursive: true, mode });
+  } finally {
+    process.umask(umask);
+  }
   const parents: string[] = [];
   if (first === undefined) return parents;
   for (let made = path; made.length >= first.length; made = dirname(made)) {
@@ -174,7 +205,7 @@ export function hasCode(error: unknown, ...codes: readonly string[]): boolean {
 }
 
 function writeSynced(path: string, flags: string, text: string): void {
-  const fd = fs.openSync(path, flags, FILE_MODE);
+  const fd = fs.openSync(path, flags, fileMode);
   try {
     writeAll(fd, Buffer.from(text));
     fs.fsyncSync(fd);
@@ -185,7 +216,7 @@ function writeSynced(path: string, flags: string, text: string): void {
 
 /** Adds a line to a log file or device; not synced. */
 export function appendLine(path: string, line: string): void {
-  const fd = fs.openSync(path, 'a', FILE_MODE);
+  const fd = fs.openSync(path, 'a', PRIVATE);
   try {
     writeAll(fd, Buffer.from(line));
   } finally {

@@ -1,35 +1,37 @@
 /**
- * A message on its way into the spool: written to tmp/, synced, and committed for all recipients at
- * one instant. A crash before that instant leaves nothing but a file in tmp/, which is swept when old.
+ * A message on its way into the spool: written to a file that nobody looks at, synced, and committed for
+ * all recipients at one instant by the road that it takes. A crash before that instant leaves nothing but
+ * that file, which is swept when old.
  */
 import fs from 'node:fs';
-import { join } from 'node:path';
-import type { Envelope, Origin, Recipient } from '../mail/envelope.ts';
+import type { Envelope, Origin } from '../mail/envelope.ts';
 import { OverLimit } from '../mail/limits.ts';
 import { BLOCK_LIMIT, COMPLETED_OFFSET, formatBlock, formatCompleted } from './block.ts';
-import {
-  closeFile,
-  createFile,
-  eraseFile,
-  hasCode,
-  linkFile,
-  syncFile,
-  syncFolder,
-  writeAll,
-} from './disk.ts';
-import { formatBase, prefixOf, recipientPart, senderPart, submissionPrefix } from './name.ts';
+import { closeFile, eraseFile, hasCode, syncFile, writeAll } from './disk.ts';
 
 /** Bytes gathered before a write: a small message costs one write call. */
 const BUFFER_SIZE = 64 * 1024;
 
+/** Where a draft is written, and what queues it. */
+export interface Road {
+  /**
+   * A new file, open for writing and reading.
+   * @throws the system call's error
+   */
+  readonly open: () => { readonly path: string; readonly fd: number };
+  /**
+   * Queues the file, which is complete and synced, for all recipients, or throws and queues it for none.
+   * Closes the descriptor; afterwards the path is gone.
+   * @returns the entries' base names; none where somebody else makes the entries
+   */
+  readonly commit: (path: string, fd: number) => readonly string[];
+}
+
 export class Draft {
-  readonly #folder: string;
-  readonly #envelope: Envelope;
-  readonly #origin: Origin;
+  readonly #road: Road;
   readonly #path: string;
   readonly #fd: number;
   readonly #buffer = Buffer.allocUnsafe(BUFFER_SIZE);
-  #time: number;
   #filled = 0;
   #flushed = false;
   #size = 0;
@@ -38,33 +40,21 @@ export class Draft {
   readonly #offset: number;
 
   /**
-   * Opens a file in tmp/. The spool's layout must be there.
+   * Opens a file.
    * @param repaired whether `commit` will name repairs
    * @throws OverLimit for more recipients than a block holds, or the system call's error
    */
-  constructor(folder: string, envelope: Envelope, origin: Origin, repaired = false) {
+  constructor(road: Road, envelope: Envelope, origin: Origin, repaired = false) {
     this.#block = Buffer.from(formatBlock(envelope, origin, repaired));
     this.#offset = this.#block.length;
     // What could not be read back must not be taken.
     if (this.#offset > BLOCK_LIMIT) {
       throw new OverLimit('recipients', 'the recipients are too many for one submission');
     }
-    this.#folder = folder;
-    this.#envelope = envelope;
-    this.#origin = origin;
-    this.#time = origin.time;
-    for (;;) {
-      const path = join(folder, 'tmp', submissionPrefix(this.#time, origin.pid));
-      try {
-        this.#fd = createFile(path);
-        this.#path = path;
-        break;
-      } catch (error) {
-        // The same microsecond and pid: another pid name space shares this spool.
-        if (!hasCode(error, 'EEXIST')) throw error;
-        this.#time++;
-      }
-    }
+    this.#road = road;
+    const { path, fd } = road.open();
+    this.#path = path;
+    this.#fd = fd;
   }
 
   /** Octets of the message so far. */
@@ -114,13 +104,11 @@ export class Draft {
       this.write(Buffer.alloc(0));
       this.#complete(eightBit, repairs);
       syncFile(this.#fd);
-      closeFile(this.#fd);
     } catch (error) {
       this.abort();
       throw error;
     }
-    const [first, ...others] = this.#envelope.recipients;
-    return others.length === 0 ? [this.#commitOne(first)] : this.#commitAll();
+    return this.#road.commit(this.#path, this.#fd);
   }
 
   /** Gives the draft up; nothing is queued. */
@@ -128,7 +116,7 @@ export class Draft {
     try {
       closeFile(this.#fd);
     } catch (error) {
-      // commit() may have closed it already; the file has to go all the same.
+      // It is closed already; the file has to go all the same.
       if (!hasCode(error, 'EBADF')) throw error;
     } finally {
       eraseFile(this.#path);
@@ -171,125 +159,4 @@ export class Draft {
       this.#flush();
     }
   }
-
-  /** One recipient: straight into spool/. */
-  #commitOne(recipient: Recipient): string {
-    const { sender } = this.#envelope;
-    const { pid } = this.#origin;
-    const waiting = (time: number) =>
-      join('incoming', `${submissionPrefix(time, pid)}:${senderPart(sender)}`);
-    return this.#commitAs(
-      'spool',
-      (time) => formatBase({ time, pid, sender, recipient: recipient.address }),
-      (time) => [waiting(time)],
-    );
-  }
-
-  /** Several: one name in incoming/ stands for all of them, until it is split into entries. */
-  #commitAll(): readonly string[] {
-    const { pid } = this.#origin;
-    const sender = senderPart(this.#envelope.sender);
-    const nameAt = (time: number) => `${submissionPrefix(time, pid)}:${sender}`;
-    const name = this.#commitAs('incoming', nameAt, (time) =>
-      entryNames(nameAt(time), this.#envelope).map((base) => join('spool', base)),
-    );
-    try {
-      return splitSubmission(this.#folder, name, this.#envelope);
-    } catch {
-      // It is accepted: whoever runs the queue finds it in incoming/ and splits it, or says why not.
-      return entryNames(name, this.#envelope);
-    }
-  }
-
-  /**
-   * @param rivals names that another submission of the same microsecond and pid would have: one that
-   *   is there would be taken for ours, or ours for its, when a submission is split
-   */
-  #commitAs(
-    folder: 'spool' | 'incoming',
-    nameAt: (time: number) => string,
-    rivals: (time: number) => readonly string[],
-  ): string {
-    let name: string;
-    let target: string;
-    try {
-      for (;;) {
-        name = nameAt(this.#time);
-        target = join(this.#folder, folder, name);
-        try {
-          if (!rivals(this.#time).some((rival) => fs.existsSync(join(this.#folder, rival)))) {
-            linkFile(this.#path, target, `${this.#path}.copy`);
-            break;
-          }
-        } catch (error) {
-          if (!hasCode(error, 'EEXIST')) throw error;
-        }
-        // The name is taken: never overwrite a mail, take the next microsecond.
-        this.#time++;
-      }
-    } catch (error) {
-      eraseFile(this.#path);
-      throw error;
-    }
-    try {
-      // The commit instant: once this returns, the message is queued whatever happens.
-      syncFolder(join(this.#folder, folder));
-    } catch (error) {
-      // Taken back, unless a runner has it by now: then it is on its way and counts as accepted.
-      const takenBack = eraseFile(target);
-      this.#forget();
-      if (takenBack) throw error;
-      return name;
-    }
-    this.#forget();
-    return name;
-  }
-
-  /** The message has its name: what is left in tmp/ is swept some day, and no reason to refuse it. */
-  #forget(): void {
-    try {
-      eraseFile(this.#path);
-    } catch {
-      // Whoever submits must not hear that a queued message is not queued.
-    }
-  }
-}
-
-/**
- * Gives a submission of several recipients one entry each: hard links to its file. Repeatable: no
- * entry of it may be claimed while the name in incoming/ is there, so a second run finds the links
- * of the first. Done by the submitting process, or by the next runner where that one died.
- * @returns the entries' base names
- */
-export function splitSubmission(
-  folder: string,
-  name: string,
-  envelope: Envelope,
-): readonly string[] {
-  const source = join(folder, 'incoming', name);
-  const bases = entryNames(name, envelope);
-  for (const base of bases) {
-    try {
-      linkFile(
-        source,
-        join(folder, 'spool', base),
-        join(folder, 'tmp', `${base.slice(0, 200)}.copy`),
-      );
-    } catch (error) {
-      // Another process has finished the split, and these entries may be relayed already.
-      if (hasCode(error, 'ENOENT')) return bases;
-      // Linked by an earlier run, or twice the same recipient.
-      if (!hasCode(error, 'EEXIST')) throw error;
-    }
-  }
-  syncFolder(join(folder, 'spool'));
-  eraseFile(source);
-  // Otherwise a power cut could bring the name back after entries were relayed and erased.
-  syncFolder(join(folder, 'incoming'));
-  return bases;
-}
-
-function entryNames(name: string, envelope: Envelope): readonly string[] {
-  const start = `${prefixOf(name)}:${senderPart(envelope.sender)}`;
-  return envelope.recipients.map(({ address }) => `${start}:${recipientPart(address)}`);
 }

@@ -21,6 +21,8 @@ export class StoredMessage {
   /** The envelope's parameters that hold for all recipients. */
   readonly dsn: Pick<Envelope, 'ret' | 'envid' | 'smtpUtf8' | 'requireTls'>;
   readonly origin: Origin | undefined;
+  /** What the kernel said of the file when it was opened. */
+  readonly status: fs.Stats;
   readonly #recipients: ReadonlyMap<string, Recipient> | undefined;
   readonly #fd: number;
   readonly #offset: number;
@@ -43,6 +45,7 @@ export class StoredMessage {
     }
     try {
       const status = fs.fstatSync(this.#fd);
+      this.status = status;
       if (!status.isFile()) throw new BadBlock('this is not a regular file');
       const start = readAt(this.#fd, 0, 4096);
       if (hasBlock(start)) {
@@ -114,14 +117,23 @@ export class StoredMessage {
     const buffer = Buffer.allocUnsafe(PIECE);
     const form = this.size === undefined ? new WireForm() : undefined;
     let position = this.#offset;
-    for (;;) {
-      const read = fs.readSync(this.#fd, buffer, 0, PIECE, position);
+    // A file that somebody goes on writing has an end all the same.
+    const end = this.size === undefined ? Number.POSITIVE_INFINITY : position + this.size;
+    while (position < end) {
+      const read = fs.readSync(this.#fd, buffer, 0, Math.min(PIECE, end - position), position);
       if (read === 0) break;
       position += read;
       const piece = buffer.subarray(0, read);
       yield form === undefined ? piece : form.transform(piece);
     }
     if (form !== undefined) yield form.end();
+  }
+
+  /** Whether somebody has changed the file since it was opened, as far as the kernel's clock can tell. */
+  hasChanged(): boolean {
+    const { size, mtimeMs, ctimeMs } = fs.fstatSync(this.#fd);
+    const before = this.status;
+    return size !== before.size || mtimeMs !== before.mtimeMs || ctimeMs !== before.ctimeMs;
   }
 
   close(): void {

@@ -66,7 +66,7 @@ export function submissionPrefix(time: number, pid: number): string {
   return `${formatMicros(time)}:${pid}`;
 }
 
-/** `date:pid` of a base name or of the name of a file in incoming/. */
+/** `date:pid` of a base name or of the name of a file in unsplit/. */
 export function prefixOf(name: string): string {
   return name.slice(0, name.indexOf(':', name.indexOf(':') + 1));
 }
@@ -149,6 +149,29 @@ export function parseName(name: string): SpoolName {
   return state === undefined ? { kind: 'foreign' } : { kind: 'entry', base, state };
 }
 
+/**
+ * What the name says of a file from incoming/ that a process has claimed (takeover.ts); undefined for any
+ * other name.
+ */
+export function parseTaking(
+  name: string,
+):
+  | { readonly time: number; readonly pid: number; readonly inode: string; readonly owner: number }
+  | undefined {
+  const [, date = '', pid = '', inode = '', owner = ''] =
+    /^([^:]+):([1-9]\d{0,9}):(\d{1,20})\.([1-9]\d{0,9})\.taking$/.exec(name) ?? [];
+  const time = parseMicros(date);
+  return time === undefined ? undefined : { time, pid: Number(pid), inode, owner: Number(owner) };
+}
+
+/** The name that parseTaking reads. */
+export function formatTaking(
+  taking: { readonly time: number; readonly pid: number; readonly inode: string },
+  owner: number,
+): string {
+  return `${submissionPrefix(taking.time, taking.pid)}:${taking.inode}.${owner}.taking`;
+}
+
 function parseState(suffix: string): EntryState | undefined {
   const match = /^(0|[1-9]\d{0,9})(?:@(\d{8}T\d{6}Z))?\.(sending|spool|held)$/.exec(suffix);
   if (match === null) return undefined;
@@ -204,6 +227,7 @@ function formatMicros(time: number): string {
 }
 
 function parseMicros(text: string): number | undefined {
+  if (!/^\d{8}T\d{6}\.\d{6}Z$/.test(text)) return undefined;
   const seconds = parseSeconds(`${text.slice(0, 15)}Z`);
   return seconds === undefined ? undefined : seconds * 1000 + Number(text.slice(16, 22));
 }

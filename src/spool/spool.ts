@@ -20,6 +20,7 @@ import {
 import { type Repair, repairOf } from '../mail/repair.ts';
 import { WireForm } from '../mail/wireform.ts';
 import { BadBlock } from './block.ts';
+import { DirectRoad, splitSubmission } from './commit.ts';
 import {
   appendLine,
   appendText,
@@ -33,7 +34,8 @@ import {
   syncFolder,
   touchFile,
 } from './disk.ts';
-import { Draft, splitSubmission } from './draft.ts';
+import { Draft, type Road } from './draft.ts';
+import { hiddenPath, IncomingRoad } from './incoming.ts';
 import { StoredMessage } from './message.ts';
 import {
   addressOf,
@@ -42,6 +44,7 @@ import {
   formatName,
   parseBase,
   parseName,
+  parseTaking,
   prefixOf,
   resultName,
   routePart,
@@ -116,6 +119,25 @@ interface Written {
   readonly form: WireForm;
 }
 
+/**
+ * The folders of the spool with their modes. Where the spool folder hands its group on (set-group-id), its
+ * members may submit straight into the spool and look at what waits; else the second mode does not count.
+ */
+const FOLDERS: readonly (readonly [name: string, mode: number, withGroup: number])[] = [
+  ['tmp', 0o700, 0o770],
+  ['unsplit', 0o700, 0o770],
+  ['spool', 0o700, 0o770],
+  ['Undelivered', 0o700, 0o750],
+  ['corrupt', 0o700, 0o750],
+  ['routes', 0o700, 0o750],
+  ['run', 0o700, 0o700],
+  // Everybody may make files, nobody may list them, nobody may touch another's.
+  ['incoming', 0o1733, 0o1733],
+];
+
+/** Set-group-id, which a folder that is made in such a folder has too. */
+const HANDS_GROUP_ON = 0o2000;
+
 /** The spool's layout as `version` names it. */
 const LAYOUT_VERSION = '1\n';
 
@@ -135,16 +157,20 @@ export class LayoutError extends Error {
 export class Spool {
   readonly folder: string;
   readonly #pid: number;
+  readonly #token: (() => string) | undefined;
   #self: Owner | undefined;
   #entered = false;
 
   /**
    * @param folder the spool folder; made with its layout when missing and somebody submits
    * @param pid this process
+   * @param token 128 random bits in letters and digits, for a program that submits: where it has no rights
+   *   on the spool, it submits by incoming/
    */
-  constructor(folder: string, pid: number) {
+  constructor(folder: string, pid: number, token?: () => string) {
     this.folder = folder;
     this.#pid = pid;
+    this.#token = token;
   }
 
   /** This process, as claims and locks record it. Looked up late: a submission does not need it. */
@@ -161,7 +187,9 @@ export class Spool {
    * @param pieces the message in any form of line ends; stored in wire form, repaired where it could
    *   not be relayed otherwise
    * @param limits left out for what the queue itself has to say
-   * @returns the new entries' base names, in the recipients' order
+   * @param road of its own, where it is not the caller's
+   * @returns the new entries' base names, in the recipients' order; none where the caller has no rights
+   *   on the spool, as who runs the queue makes the entries then
    * @throws OverLimit, what pieces throws, and the system calls' errors
    */
   submit(
@@ -169,15 +197,20 @@ export class Spool {
     origin: Origin,
     pieces: Iterable<Uint8Array>,
     limits: Limits = NO_LIMITS,
+    road?: Road,
   ): readonly string[] {
     const allowance = this.#allow(limits, origin.uid, envelope.recipients.length);
-    const { draft, form } = this.#write(envelope, origin, pieces, allowance);
+    const open = (repaired: boolean): Draft =>
+      road === undefined
+        ? this.#openDraft(envelope, origin, repaired)
+        : new Draft(road, envelope, origin, repaired);
+    const { draft, form } = this.#write(open(false), pieces, allowance);
     let written: Written = { draft, form };
     let repair: Repair | undefined;
     try {
       repair = repairOf(form, () => draft.pieces());
       if (repair !== undefined) {
-        written = this.#write(envelope, origin, repair.pieces(), NO_ALLOWANCE, true);
+        written = this.#write(open(true), repair.pieces(), NO_ALLOWANCE);
       }
     } catch (error) {
       draft.abort();
@@ -185,18 +218,26 @@ export class Spool {
     }
     if (repair !== undefined) draft.abort();
     const bases = written.draft.commit(written.form.eightBit, repair?.repairs);
-    if (allowance.counted) this.#noteShare(origin.uid, bases, written.draft.size);
+    if (allowance.counted && bases.length > 0)
+      this.#noteShare(origin.uid, bases, written.draft.size);
     return bases;
   }
 
-  #write(
-    envelope: Envelope,
-    origin: Origin,
-    pieces: Iterable<Uint8Array>,
-    { limits, left }: Allowance,
-    repaired = false,
-  ): Written {
-    const draft = this.#withLayout(() => new Draft(this.folder, envelope, origin, repaired));
+  #openDraft(envelope: Envelope, origin: Origin, repaired: boolean): Draft {
+    try {
+      const road = () => new DirectRoad(this.folder, envelope, origin);
+      return this.#withLayout(() => new Draft(road(), envelope, origin, repaired));
+    } catch (error) {
+      // Asking for rights first would cost those who have them.
+      if (this.#token === undefined || !hasCode(error, 'EACCES')) throw error;
+      // Here it could not be made; where only its folders are missing, the next run of the queue makes them.
+      if (!fs.existsSync(this.folder)) throw error;
+      const road = new IncomingRoad(this.folder, envelope, origin, this.#token());
+      return new Draft(road, envelope, origin, repaired);
+    }
+  }
+
+  #write(draft: Draft, pieces: Iterable<Uint8Array>, { limits, left }: Allowance): Written {
     const form = new WireForm();
     let looked = 0;
     const write = (bytes: Uint8Array): void => {
@@ -225,11 +266,18 @@ export class Spool {
     // Who may change the limit needs none.
     if (!limited || uid === 0) return { ...NO_ALLOWANCE, limits };
     const path = this.#usagePath(uid);
-    let shares = parseShares(this.#readOr(path));
+    let shares: ReturnType<typeof parseShares>;
+    try {
+      shares = parseShares(this.#readOr(path));
+    } catch (error) {
+      // What a caller without rights submits is counted when it is taken over.
+      if (this.#token === undefined || !hasCode(error, 'EACCES')) throw error;
+      return { ...NO_ALLOWANCE, limits };
+    }
     let sum = sumOf(shares);
     const over = (): boolean => sum.entries + recipients > userEntries || sum.octets >= userOctets;
     if (over()) {
-      shares = stillQueued(shares, this.#names('spool'), this.#names('incoming'));
+      shares = stillQueued(shares, this.#names('spool'), this.#names('unsplit'));
       sum = sumOf(shares);
       const scratch = this.#path('tmp', `${this.#pid}.usage`);
       replaceDurably(path, scratch, shares.map(formatShare).join(''));
@@ -256,7 +304,7 @@ export class Spool {
    * Whether the disk has room for new mail.
    * @throws OverLimit when it has not
    */
-  checkRoom({ floor }: Limits): void {
+  checkRoom({ floor }: Pick<Limits, 'floor'>): void {
     const short = this.shortage(floor);
     if (short === undefined) return;
     throw new OverLimit('disk', `${short}, which control/spoolfree keeps free`);
@@ -279,8 +327,14 @@ export class Spool {
    */
   scratch(origin: Origin, limits: Limits = NO_LIMITS): Scratch {
     this.checkRoom(limits);
-    this.#withLayout(() => fs.accessSync(this.#path('tmp'), fs.constants.W_OK));
-    return new Scratch(this.#path('tmp', `${origin.pid}.${origin.time}.scratch`), limits);
+    const name = `${origin.pid}.${origin.time}.scratch`;
+    try {
+      this.#withLayout(() => fs.accessSync(this.#path('tmp'), fs.constants.W_OK));
+      return new Scratch(this.#path('tmp', name), limits);
+    } catch (error) {
+      if (this.#token === undefined || !hasCode(error, 'EACCES')) throw error;
+      return new Scratch(hiddenPath(this.folder, `${name}.${this.#token()}`), limits);
+    }
   }
 
   /** The layout is made when it turns out to be missing: asking first would cost each submission. */
@@ -294,11 +348,18 @@ export class Spool {
     }
   }
 
+  /** Whether the folder is there and nothing of its layout. */
+  isBare(): boolean {
+    return !fs.existsSync(this.#path('version')) && fs.existsSync(this.folder);
+  }
+
   /** Makes the folders that are missing. */
   makeLayout(): void {
-    const parents = makeFolder(this.folder, 0o711);
-    for (const name of ['tmp', 'incoming', 'spool', 'Undelivered', 'corrupt', 'run', 'routes']) {
-      makeFolder(join(this.folder, name), 0o700);
+    // A spool that root makes is for the host, any other for its user alone until he says otherwise.
+    const parents = makeFolder(this.folder, process.geteuid?.() === 0 ? 0o711 : 0o700);
+    const withGroup = (fs.statSync(this.folder).mode & HANDS_GROUP_ON) !== 0;
+    for (const [name, alone, shared] of FOLDERS) {
+      makeFolder(join(this.folder, name), withGroup ? shared : alone);
     }
     if (!fs.existsSync(join(this.folder, 'version'))) {
       // A spool whose version is empty would be refused for ever.
@@ -325,10 +386,10 @@ export class Spool {
 
   /** All entries whose submission is split completely. */
   list(): Listing {
-    // This order matters: a submission that left incoming/ before this listing of it has all its
+    // This order matters: a submission that left unsplit/ before this listing of it has all its
     // entries, and one that is still there may have some of them, which nobody may send yet.
     const names = this.#names('spool');
-    const unsplit = new Set(this.#names('incoming').map((name) => prefixOf(`${name}:`)));
+    const unsplit = new Set(this.#names('unsplit').map((name) => prefixOf(`${name}:`)));
     const entries: Entry[] = [];
     const foreign: string[] = [];
     for (const name of names.sort()) {
@@ -357,7 +418,7 @@ export class Spool {
    */
   claim(entry: Entry, now: number): Claim | undefined {
     if (entry.state.kind === 'sending') return undefined;
-    this.#enter(now);
+    this.enter(now);
     if (!this.#rename(entry.base, entry.state, this.#sending())) return undefined;
     return { base: entry.base, from: entry.state, attempts: attemptsOf(entry.state) };
   }
@@ -475,6 +536,11 @@ export class Spool {
     this.#condemn('spool', formatName(claim.base, this.#sending()), claim.base, reason);
   }
 
+  /** What was claimed of incoming/ and cannot be queued: to corrupt/, beside the reason. */
+  condemnTaken(name: string, as: string, reason: string): void {
+    this.#condemn('unsplit', name, as, reason);
+  }
+
   /** The history of an entry's attempts, oldest first. */
   history(base: string, folder: 'spool' | 'Undelivered' = 'spool'): readonly Attempt[] {
     try {
@@ -502,13 +568,19 @@ export class Spool {
         faults.push(error.message);
       }
     };
-    for (const name of this.#names('incoming')) {
+    const unsplit = this.#names('unsplit');
+    // What is being taken over is split when that is done: until then it may be found wanting.
+    const taking = new Set(
+      unsplit.filter((name) => parseTaking(name) !== undefined).map((name) => prefixOf(name)),
+    );
+    for (const name of unsplit) {
+      if (taking.size > 0 && taking.has(prefixOf(`${name}:`))) continue;
       attempt(() => {
         try {
           this.#split(name);
         } catch (error) {
           if (!(error instanceof BadBlock)) throw error;
-          this.#condemn('incoming', name, name, error.message);
+          this.#condemn('unsplit', name, name, error.message);
           corrupt.push({ name, reason: error.message });
         }
       });
@@ -526,7 +598,7 @@ export class Spool {
       const { base, state } = parsed;
       const { pid } = parsed.state;
       attempt(() => {
-        const lives = alive.get(pid) ?? this.#lives(pid, now);
+        const lives = alive.get(pid) ?? this.lives(pid, now);
         alive.set(pid, lives);
         if (!lives && this.#takeBack(base, state, now)) takenBack.push(base);
       });
@@ -729,13 +801,14 @@ export class Spool {
     if (this.#entered) touchFile(this.#path('run', String(this.#pid)), now);
   }
 
-  #enter(now: number): void {
+  /** Leaves the record by which others know that this process lives and that its claims are good. */
+  enter(now: number): void {
     if (this.#entered) return;
     // A claim under this pid that was not made by this process is a dead one's: take it back before
     // this record makes it look alive.
     const before = this.#names('spool').map(parseName);
     const record = this.#recordOf(this.#pid);
-    if (record?.owner.space !== this.self.space && this.#lives(this.#pid, now)) {
+    if (record?.owner.space !== this.self.space && this.lives(this.#pid, now)) {
       // Its claims bear the same pid as ours would: they could not be told apart.
       throw new LayoutError(
         `${this.#path('run', String(this.#pid))}: a process of another pid name space has this pid and may live`,
@@ -750,7 +823,8 @@ export class Spool {
     }
   }
 
-  #lives(pid: number, now: number): boolean {
+  /** Whether the process of this pid that claimed something lives. */
+  lives(pid: number, now: number): boolean {
     const record = this.#recordOf(pid);
     if (record === undefined) return false;
     const verdict = judgeOwner(record.owner, this.self);
@@ -790,7 +864,7 @@ export class Spool {
   }
 
   #split(name: string): void {
-    const path = this.#path('incoming', name);
+    const path = this.#path('unsplit', name);
     let message: StoredMessage;
     try {
       message = new StoredMessage(path, name);
@@ -812,8 +886,8 @@ export class Spool {
     }
   }
 
-  #condemn(folder: 'spool' | 'incoming', name: string, as: string, reason: string): void {
-    // Names are limited by octets, and in incoming/ any name can lie.
+  #condemn(folder: 'spool' | 'unsplit', name: string, as: string, reason: string): void {
+    // Names are limited by octets, and in unsplit/ any name can lie.
     const start = Buffer.from(as).subarray(0, 240).toString('utf8');
     appendText(this.#path('corrupt', `${start}:.reason`), `${reason}\n`);
     moveFile(this.#path(folder, name), this.#path('corrupt', as));

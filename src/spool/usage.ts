@@ -51,7 +51,7 @@ export function sumOf(shares: readonly Share[]): Sum {
 /**
  * What of the shares is still in the queue.
  * @param names of entries, in any state
- * @param unsplit names in incoming/
+ * @param unsplit names in unsplit/
  */
 export function stillQueued(
   shares: readonly Share[],

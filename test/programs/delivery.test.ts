@@ -20,7 +20,7 @@ test('Mail for three waits as one file while the relay is down and goes out once
   assert.equal(site.queued().length, 3);
   const inodes = site.queued().map((name) => statSync(join(site.spool, 'spool', name)).ino);
   assert.equal(new Set(inodes).size, 1);
-  assert.deepEqual([site.names('tmp'), site.names('incoming')], [[], []]);
+  assert.deepEqual([site.names('tmp'), site.names('unsplit')], [[], []]);
 
   const down = await site.run('picorelay-cron');
   assert.equal(down.status, 0);

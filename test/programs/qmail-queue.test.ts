@@ -123,7 +123,7 @@ for (const [title, envelope, status] of REFUSED) {
     const site = siteFor(t);
     const done = await queue(site, MESSAGE, envelope);
     assert.deepEqual(done, { ...DONE, status });
-    assert.deepEqual([site.queued(), site.names('incoming'), site.names('tmp')], [[], [], []]);
+    assert.deepEqual([site.queued(), site.names('unsplit'), site.names('tmp')], [[], [], []]);
   });
 }
 
@@ -167,7 +167,7 @@ test('Five megabytes go through a scratch file, of which nothing is left', async
   envelope.end('Fjo@x.test\0Ta@x.test\0Tb@x.test\0\0');
   const [status] = (await once(child, 'exit')) as [number | null];
   assert.equal(status, 0);
-  assert.deepEqual([site.names('tmp'), site.names('incoming')], [[], []]);
+  assert.deepEqual([site.names('tmp'), site.names('unsplit')], [[], []]);
   await site.run('picorelay-cron');
   const text = relay.received[0]?.raw.toString() ?? '';
   assert.ok(text.endsWith(`Subject: s\r\n\r\n${body.replaceAll('\n', '\r\n')}`));

@@ -201,13 +201,13 @@ test('Foreign names are left alone, and an unsplit submission is split by the ne
   // As its submitter would leave it that died between the commit and the second link.
   const [first = '', second = ''] = site.queued().filter((name) => name.includes('root@'));
   const unsplit = first.slice(0, first.lastIndexOf(':'));
-  linkSync(join(site.spool, 'spool', first), join(site.spool, 'incoming', unsplit));
+  linkSync(join(site.spool, 'spool', first), join(site.spool, 'unsplit', unsplit));
   rmSync(join(site.spool, 'spool', second));
   assert.match((await site.run('picorelay', ['list'])).stdout, /^Mail queue is empty\n$/m);
   assert.deepEqual(await site.run('picorelay-cron'), QUIET);
   assert.deepEqual(relay.recipients().toSorted(), ['a@x.test', 'b@x.test']);
   assert.deepEqual(site.names('spool'), before);
-  assert.deepEqual(site.names('incoming'), []);
+  assert.deepEqual(site.names('unsplit'), []);
 });
 
 test('A spool of another layout is not touched', async (t) => {

@@ -380,7 +380,7 @@ test('A submission that ends with its caller’s death leaves nothing in the que
   await waitFor('a draft', () => site.names('tmp').length > 0);
   child.kill('SIGKILL');
   await once(child, 'close');
-  assert.deepEqual([site.queued(), site.names('incoming')], [[], []]);
+  assert.deepEqual([site.queued(), site.names('unsplit')], [[], []]);
   await site.run('picorelay-cron');
   assert.deepEqual(site.queued(), []);
 });

@@ -1,70 +1,43 @@
 // What the submitting programs answer where the spool cannot take the mail: nothing is queued, and the
 // status says why. Other users and a full disk are only to be had as root.
 import assert from 'node:assert/strict';
-import {
-  chmodSync,
-  chownSync,
-  cpSync,
-  mkdirSync,
-  mkdtempSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
-import { join, resolve } from 'node:path';
-import { type TestContext, test } from 'node:test';
-import { type Finished, must, run } from '../support/process.ts';
+import { chmodSync, chownSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { must, run } from '../support/process.ts';
 import { programPath, type Site, siteFor } from '../support/site.ts';
+import {
+  asUser,
+  canStartNode,
+  isRoot,
+  NOBODY,
+  programsForAll,
+  queueCommand,
+} from '../support/users.ts';
 
 const LETTER = 'Subject: s\n\nb\n';
-const NOBODY = 65534;
-const isRoot = process.getuid?.() === 0;
 const asOther = isRoot ? false : 'only root can become another user';
-
-/** Copies of the programs where every user may start them, which goes with the test. */
-function programsForAll(t: TestContext): string {
-  const folder = mkdtempSync('/var/tmp/picorelay-programs-');
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
-  chmodSync(folder, 0o755);
-  for (const name of ['bin', 'dist'])
-    cpSync(resolve(name), join(folder, name), { recursive: true });
-  writeFileSync(join(folder, 'package.json'), '{"type":"module"}');
-  return join(folder, 'bin');
-}
-
-/** Runs a program as the user `nobody`. */
-async function asNobody(site: Site, command: readonly string[], input = ''): Promise<Finished> {
-  chmodSync(site.folder, 0o755);
-  const drop = ['setpriv', `--reuid=${NOBODY}`, `--regid=${NOBODY}`, '--clear-groups', '--'];
-  return await run([...drop, ...command], { env: site.env, input, cwd: '/' });
-}
-
-/** The command line that gives qmail-queue the message on 0 and the envelope on 1. */
-function queueCommand(program: string, folder: string, message = LETTER): string[] {
-  writeFileSync(join(folder, 'message'), message, { mode: 0o644 });
-  writeFileSync(join(folder, 'envelope'), 'Froot@x.test\0Ta@x.test\0\0', { mode: 0o644 });
-  const line = 'exec "$0" 0<"$1/message" 1<"$1/envelope"';
-  return ['sh', '-c', line, program, folder];
-}
 
 test('A spool of another user that is closed refuses with 77, qmail-queue with a temporary code', {
   skip: asOther,
 }, async (t) => {
   const site = siteFor(t);
   const bin = programsForAll(t);
-  // Node itself may lie where only root can go.
-  const probe = await asNobody(site, [process.execPath, '--version']);
-  if (probe.status !== 0) {
+  if (!(await canStartNode(site, NOBODY))) {
     t.skip('node is not to be started by others');
     return;
   }
   await site.run('sendmail', ['warm-up@x.test'], LETTER);
-  chmodSync(site.spool, 0o711);
+  chmodSync(site.spool, 0o700);
   const before = site.queued();
-  const refused = await asNobody(site, [join(bin, 'sendmail'), 'a@x.test'], LETTER);
+  const refused = await asUser(site, NOBODY, [join(bin, 'sendmail'), 'a@x.test'], LETTER);
   assert.equal(refused.status, 77, refused.stderr);
-  assert.match(refused.stderr, /^sendmail: EACCES: [^\n]*; nothing was queued\n$/);
-  const queue = await asNobody(site, queueCommand(join(bin, 'qmail-queue'), site.folder));
+  assert.match(refused.stderr, /^sendmail: EACCES: [^\n]* chmod 711 [^\n]*; nothing was queued\n$/);
+  const queue = await asUser(
+    site,
+    NOBODY,
+    queueCommand(join(bin, 'qmail-queue'), site.folder, LETTER),
+  );
   assert.ok(queue.status === 53 || queue.status === 63, `exit ${queue.status}`);
   assert.equal(queue.stderr, '');
   assert.deepEqual(site.queued(), before);
@@ -75,13 +48,17 @@ test('A missing spool that may not be made refuses with 77, qmail-queue with 62'
 }, async (t) => {
   const site = siteFor(t);
   const bin = programsForAll(t);
-  if ((await asNobody(site, [process.execPath, '--version'])).status !== 0) {
+  if (!(await canStartNode(site, NOBODY))) {
     t.skip('node is not to be started by others');
     return;
   }
-  const refused = await asNobody(site, [join(bin, 'sendmail'), 'a@x.test'], LETTER);
+  const refused = await asUser(site, NOBODY, [join(bin, 'sendmail'), 'a@x.test'], LETTER);
   assert.equal(refused.status, 77, refused.stderr);
-  const queue = await asNobody(site, queueCommand(join(bin, 'qmail-queue'), site.folder));
+  const queue = await asUser(
+    site,
+    NOBODY,
+    queueCommand(join(bin, 'qmail-queue'), site.folder, LETTER),
+  );
   assert.equal(queue.status, 62);
 });
 
@@ -91,7 +68,9 @@ test('A spool folder that is a file refuses with a temporary status', async (t) 
   const refused = await site.run('sendmail', ['a@x.test'], LETTER);
   assert.equal(refused.status, 75, refused.stderr);
   assert.match(refused.stderr, /^sendmail: [^\n]*; nothing was queued\n$/);
-  const queue = await run(queueCommand(programPath('qmail-queue'), site.folder), { env: site.env });
+  const queue = await run(queueCommand(programPath('qmail-queue'), site.folder, LETTER), {
+    env: site.env,
+  });
   assert.equal(queue.status, 62);
   assert.equal(queue.stdout + queue.stderr, '');
 });
@@ -105,7 +84,9 @@ test('A malformed control/spooldir refuses with 78, qmail-queue with 55', async 
     refused.stderr,
     /^sendmail: [^\n]*control\/spooldir line 1: found "not\/absolute"[^\n]*\n$/,
   );
-  const queue = await run(queueCommand(programPath('qmail-queue'), site.folder), { env: site.env });
+  const queue = await run(queueCommand(programPath('qmail-queue'), site.folder, LETTER), {
+    env: site.env,
+  });
   assert.equal(queue.status, 55);
   assert.equal(queue.stdout + queue.stderr, '');
 });
@@ -136,12 +117,12 @@ async function fillDisk(site: Site): Promise<void> {
     const refused = await site.run('sendmail', ['-i', ...recipients], large);
     assert.equal(refused.status, 75, refused.stderr);
     assert.match(refused.stderr, /^sendmail: ENOSPC[^\n]*; nothing was queued\n$/);
-    assert.deepEqual([site.queued(), site.names('incoming'), site.names('tmp')], [[], [], []]);
+    assert.deepEqual([site.queued(), site.names('unsplit'), site.names('tmp')], [[], [], []]);
   }
   const command = queueCommand(programPath('qmail-queue'), site.folder, large);
   const queue = await run(command, { env: site.env });
   assert.equal(queue.status, 53);
-  assert.deepEqual([site.queued(), site.names('incoming'), site.names('tmp')], [[], [], []]);
+  assert.deepEqual([site.queued(), site.names('unsplit'), site.names('tmp')], [[], [], []]);
   const small = await site.run('sendmail', ['a@x.test'], LETTER);
   assert.deepEqual(small, { status: 0, stdout: '', stderr: '' }, 'small mail still fits');
 }

@@ -3,11 +3,21 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import type { Envelope } from '../../src/mail/envelope.ts';
+import { DirectRoad } from '../../src/spool/commit.ts';
 import { Draft } from '../../src/spool/draft.ts';
 import { Spool } from '../../src/spool/spool.ts';
-import { envelopeTo, makeSpool, messageOf, NOW, namesIn, ORIGIN, TEXT } from '../support/spool.ts';
+import {
+  envelopeTo,
+  makeFolder,
+  makeSpool,
+  messageOf,
+  NOW,
+  namesIn,
+  ORIGIN,
+  TEXT,
+} from '../support/spool.ts';
 import { type Call, dieAt, fail, failure, watch } from '../support/syscalls.ts';
 
 const ONE = envelopeTo('bob@example.com');
@@ -18,7 +28,7 @@ type Fault = (call: Call, real: () => unknown) => unknown;
 
 function take(spool: Spool, envelope: Envelope, fault?: Fault) {
   const action = () => {
-    const draft = new Draft(spool.folder, envelope, ORIGIN);
+    const draft = new Draft(new DirectRoad(spool.folder, envelope, ORIGIN), envelope, ORIGIN);
     try {
       draft.write(Buffer.from(TEXT));
     } catch (error) {
@@ -37,12 +47,12 @@ function assertComplete(spool: Spool, envelope: Envelope): void {
   const wanted = envelope.recipients.map(({ address }) => address).sort();
   assert.deepEqual(names.map((base) => base.split(':')[3]).sort(), wanted);
   for (const name of names) assert.equal(messageOf(spool, 'spool', name), TEXT);
-  assert.deepEqual(namesIn(spool, 'incoming'), []);
+  assert.deepEqual(namesIn(spool, 'unsplit'), []);
 }
 
 function assertNothing(spool: Spool): void {
   assert.deepEqual(namesIn(spool, 'spool'), []);
-  assert.deepEqual(namesIn(spool, 'incoming'), []);
+  assert.deepEqual(namesIn(spool, 'unsplit'), []);
 }
 
 /** A file system without hard links. */
@@ -90,7 +100,7 @@ for (const [title, codes, envelope, system] of [
       const listed = spool.list().entries.length;
       const whole = envelope.recipients.length;
       assert.ok(listed === 0 || listed === whole, `${listed} listed: killed at ${index}, ${label}`);
-      const queued = namesIn(spool, 'spool').length + namesIn(spool, 'incoming').length > 0;
+      const queued = namesIn(spool, 'spool').length + namesIn(spool, 'unsplit').length > 0;
       if (queued) {
         accepted++;
         assertComplete(spool, envelope);
@@ -138,15 +148,15 @@ test('the file is synced before it is queued, and the folder before submit retur
   const split = labels(THREE).filter((label) => !label.startsWith('stat'));
   assert.deepEqual(split, [
     ...written,
-    'link tmp/* incoming/*',
-    ...synced('incoming'),
+    'link tmp/* unsplit/*',
+    ...synced('unsplit'),
     'unlink tmp/*',
-    'link incoming/* spool/*',
-    'link incoming/* spool/*',
-    'link incoming/* spool/*',
+    'link unsplit/* spool/*',
+    'link unsplit/* spool/*',
+    'link unsplit/* spool/*',
     ...synced('spool'),
-    'unlink incoming/*',
-    ...synced('incoming'),
+    'unlink unsplit/*',
+    ...synced('unsplit'),
   ]);
 });
 
@@ -205,7 +215,7 @@ test('a copy that was cut short in tmp costs no recipient its mail', (t) => {
   for (const { index } of good.calls) {
     const spool = makeSpool(t);
     take(spool, THREE, withoutLinks(dieAt(index)));
-    const queued = namesIn(spool, 'spool').length + namesIn(spool, 'incoming').length > 0;
+    const queued = namesIn(spool, 'spool').length + namesIn(spool, 'unsplit').length > 0;
     watch(spool.folder, () => spool.sweep(NOW), withoutLinks(plain));
     assert.equal(spool.list().entries.length, queued ? 3 : 0, `killed at ${index}`);
   }
@@ -332,8 +342,8 @@ test('a single recipient and several of the same microsecond keep apart', (t) =>
 
 test('a draft of the same microsecond in tmp is left alone', (t) => {
   const spool = makeSpool(t);
-  const one = new Draft(spool.folder, ONE, ORIGIN);
-  const other = new Draft(spool.folder, ONE, ORIGIN);
+  const one = new Draft(new DirectRoad(spool.folder, ONE, ORIGIN), ONE, ORIGIN);
+  const other = new Draft(new DirectRoad(spool.folder, ONE, ORIGIN), ONE, ORIGIN);
   one.write(Buffer.from('one\r\n'));
   other.write(Buffer.from('other\r\n'));
   const names = [...other.commit(false), ...one.commit(false)];
@@ -352,7 +362,7 @@ test('the same recipient twice is one entry', (t) => {
 
 test('an abandoned draft leaves nothing', (t) => {
   const spool = makeSpool(t);
-  const draft = new Draft(spool.folder, ONE, ORIGIN);
+  const draft = new Draft(new DirectRoad(spool.folder, ONE, ORIGIN), ONE, ORIGIN);
   draft.write(Buffer.alloc(200_000));
   draft.abort();
   assert.deepEqual(namesIn(spool, 'tmp'), []);
@@ -381,7 +391,7 @@ test('a block larger than the buffer is written whole', (t) => {
 
 function check(spool: Spool, envelope: Envelope, size: number, step: number): readonly string[] {
   const bytes = Buffer.alloc(size, 'abcdefghijk\r\n');
-  const draft = new Draft(spool.folder, envelope, ORIGIN);
+  const draft = new Draft(new DirectRoad(spool.folder, envelope, ORIGIN), envelope, ORIGIN);
   const chunk = Buffer.alloc(step);
   for (let at = 0; at < size; at += step) {
     const copied = bytes.copy(chunk, 0, at, at + step);
@@ -399,11 +409,48 @@ function check(spool: Spool, envelope: Envelope, size: number, step: number): re
   return names;
 }
 
-test('files and folders are for the owner of the spool alone', (t: TestContext) => {
-  const spool = makeSpool(t);
+/** The modes of a spool's folders and of a file in it, in octal. */
+function modesOf(spool: Spool): Record<string, string> {
   const [name = ''] = take(spool, ONE).value ?? [];
-  assert.equal(fs.statSync(join(spool.folder, 'spool', name)).mode & 0o777, 0o600);
-  for (const folder of ['tmp', 'incoming', 'spool', 'Undelivered', 'corrupt', 'run', 'routes']) {
-    assert.equal(fs.statSync(join(spool.folder, folder)).mode & 0o777, 0o700, folder);
-  }
+  const names = ['tmp', 'unsplit', 'spool', 'Undelivered', 'corrupt', 'routes', 'run', 'incoming'];
+  const modes = [...names, `spool/${name}`].map((each) => [
+    each.replace(name, 'ENTRY'),
+    (fs.statSync(join(spool.folder, each)).mode & 0o7777).toString(8),
+  ]);
+  return Object.fromEntries(modes) as Record<string, string>;
+}
+
+test('folders are for the owner of the spool alone, but one that takes and does not show', (t) => {
+  const umask = process.umask(0o077);
+  t.after(() => process.umask(umask));
+  assert.deepEqual(modesOf(makeSpool(t)), {
+    tmp: '700',
+    unsplit: '700',
+    spool: '700',
+    Undelivered: '700',
+    corrupt: '700',
+    routes: '700',
+    run: '700',
+    incoming: '1733',
+    'spool/ENTRY': '600',
+  });
+});
+
+test('a spool folder that hands its group on lets its members in', (t) => {
+  const folder = join(makeFolder(t), 'mail');
+  fs.mkdirSync(folder);
+  fs.chmodSync(folder, 0o2711);
+  const spool = new Spool(folder, process.pid);
+  spool.makeLayout();
+  assert.deepEqual(modesOf(spool), {
+    tmp: '2770',
+    unsplit: '2770',
+    spool: '2770',
+    Undelivered: '2750',
+    corrupt: '2750',
+    routes: '2750',
+    run: '2700',
+    incoming: '3733',
+    'spool/ENTRY': '600',
+  });
 });

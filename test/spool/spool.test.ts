@@ -54,6 +54,7 @@ test('the first submission makes the layout', (t) => {
     'run',
     'spool',
     'tmp',
+    'unsplit',
     'version',
   ]);
 });
@@ -97,7 +98,7 @@ test('all recipients of a submission are names of one file', (t) => {
     files.map(({ nlink }) => nlink),
     [3, 3, 3],
   );
-  assert.deepEqual(namesIn(spool, 'incoming'), []);
+  assert.deepEqual(namesIn(spool, 'unsplit'), []);
   assert.deepEqual(namesIn(spool, 'tmp'), []);
 });
 
@@ -123,14 +124,14 @@ test('a submission whose message cannot be read to its end is none', (t) => {
     () => spool.submit(envelopeTo('bob@example.com'), ORIGIN, pieces()),
     /lost the caller/,
   );
-  for (const folder of ['tmp', 'incoming', 'spool']) assert.deepEqual(namesIn(spool, folder), []);
+  for (const folder of ['tmp', 'unsplit', 'spool']) assert.deepEqual(namesIn(spool, folder), []);
 });
 
 test('entries of a submission that is not split completely are nobody’s to send', (t) => {
   const spool = makeSpool(t);
   const bases = submit(spool, 'bob@example.com', 'ann@example.com', 'eve@example.com');
   const name = bases[0]?.split(':').slice(0, 3).join(':') ?? '';
-  fs.linkSync(join(spool.folder, 'spool', bases[0] ?? ''), join(spool.folder, 'incoming', name));
+  fs.linkSync(join(spool.folder, 'spool', bases[0] ?? ''), join(spool.folder, 'unsplit', name));
   fs.unlinkSync(join(spool.folder, 'spool', bases[1] ?? ''));
   // Another submission of this moment is not concerned.
   const [other = ''] = spool.submit(envelopeTo('bob@example.com'), { ...ORIGIN, pid: 42 }, [
@@ -145,7 +146,7 @@ test('entries of a submission that is not split completely are nobody’s to sen
     spool.list().entries.map(({ base }) => base),
     [...bases, other].sort(),
   );
-  assert.deepEqual(namesIn(spool, 'incoming'), []);
+  assert.deepEqual(namesIn(spool, 'unsplit'), []);
 });
 
 test('of two that claim the same entry one wins', (t) => {
@@ -506,9 +507,9 @@ test('a foreign name is listed and left alone', (t) => {
   assert.deepEqual(namesIn(spool, 'spool'), [...names, BASE].sort());
 });
 
-test('whatever lies in incoming, the others are split, and nothing goes without a reason', (t) => {
+test('whatever lies in unsplit, the others are split, and nothing goes without a reason', (t) => {
   const spool = makeSpool(t);
-  const incoming = join(spool.folder, 'incoming');
+  const unsplit = join(spool.folder, 'unsplit');
   const prefix = '20261120T231500.000000Z:1';
   const block = formatBlock(envelopeTo('bob@example.com'), ORIGIN);
   const bad = [
@@ -521,22 +522,22 @@ test('whatever lies in incoming, the others are split, and nothing goes without 
     `${prefix}:short`,
     'é'.repeat(125),
   ];
-  fs.writeFileSync(join(incoming, 'README'), block);
-  fs.writeFileSync(join(incoming, `${prefix}:bare`), TEXT);
-  fs.writeFileSync(join(incoming, `${prefix}:block`), 'picorelay: 1\nx\n\n');
-  fs.writeFileSync(join(incoming, `${prefix}:short`), `${block.replace(/0\n/, '9\n')}`);
-  fs.writeFileSync(join(incoming, 'é'.repeat(125)), 'x');
-  fs.symlinkSync('/etc/hostname', join(incoming, `${prefix}:loop`));
-  fs.mkdirSync(join(incoming, `${prefix}:folder`));
-  assert.equal(spawnSync('mkfifo', [join(incoming, `${prefix}:fifo`)]).status, 0);
+  fs.writeFileSync(join(unsplit, 'README'), block);
+  fs.writeFileSync(join(unsplit, `${prefix}:bare`), TEXT);
+  fs.writeFileSync(join(unsplit, `${prefix}:block`), 'picorelay: 1\nx\n\n');
+  fs.writeFileSync(join(unsplit, `${prefix}:short`), `${block.replace(/0\n/, '9\n')}`);
+  fs.writeFileSync(join(unsplit, 'é'.repeat(125)), 'x');
+  fs.symlinkSync('/etc/hostname', join(unsplit, `${prefix}:loop`));
+  fs.mkdirSync(join(unsplit, `${prefix}:folder`));
+  assert.equal(spawnSync('mkfifo', [join(unsplit, `${prefix}:fifo`)]).status, 0);
   const [base = ''] = submit(spool, 'bob@example.com', 'ann@example.com');
   fs.linkSync(
     join(spool.folder, 'spool', base),
-    join(incoming, base.split(':').slice(0, 3).join(':')),
+    join(unsplit, base.split(':').slice(0, 3).join(':')),
   );
   const { corrupt } = spool.sweep(NOW);
   assert.deepEqual(corrupt.map(({ name }) => name).sort(), [...bad].sort());
-  assert.deepEqual(namesIn(spool, 'incoming'), []);
+  assert.deepEqual(namesIn(spool, 'unsplit'), []);
   const kept = namesIn(spool, 'corrupt');
   assert.equal(kept.filter((name) => name.endsWith(':.reason')).length, bad.length);
   for (const name of bad) assert.ok(kept.includes(name), name);
@@ -552,10 +553,7 @@ test('one submission that cannot be split now does not stop the sweep', (t) => {
       [Buffer.from(TEXT)],
     );
     const name = bases[0]?.split(':').slice(0, 3).join(':') ?? '';
-    fs.renameSync(
-      join(spool.folder, 'spool', bases[0] ?? ''),
-      join(spool.folder, 'incoming', name),
-    );
+    fs.renameSync(join(spool.folder, 'spool', bases[0] ?? ''), join(spool.folder, 'unsplit', name));
   }
   const { value } = watch(
     spool.folder,

@@ -101,7 +101,7 @@ export async function crashRounds(
     assert.equal(last.status, 0, last.stderr);
   }
   assert.deepEqual(site.names('spool'), [], `seed ${seed}`);
-  assert.deepEqual(site.names('incoming'), [], `seed ${seed}`);
+  assert.deepEqual(site.names('unsplit'), [], `seed ${seed}`);
   assert.deepEqual([site.names('Undelivered'), site.names('corrupt')], [[], []], `seed ${seed}`);
   assert.deepEqual(relay.faults, []);
 
