@@ -282,4 +282,15 @@ export const commands: readonly Command[] = [
     },
     run: async (args, world) => (await import('./uninstall.ts')).uninstall(args, world),
   }),
+  command({
+    name: 'dkim',
+    theme: 'setup',
+    summary: 'the DNS records of the keys in control/dkim',
+    text: [
+      'A key to begin with: openssl genrsa -out FILE 2048, or openssl genpkey -algorithm ed25519.',
+    ],
+    positionals: {},
+    options: {},
+    run: async (args, world) => (await import('./dkim.ts')).dkim(args, world),
+  }),
 ];

@@ -70,6 +70,18 @@ export interface Problem {
   readonly expected?: string;
 }
 
+/** One line of control/dkim. */
+export interface DkimLine {
+  /** Where it stands in the file, counted from 1. */
+  readonly line: number;
+  /** In lower case. */
+  readonly domain: string;
+  readonly selector: string;
+  readonly keyFile: string;
+  /** In lower case; undefined: the usual ones. */
+  readonly fields: readonly string[] | undefined;
+}
+
 /** The SASL mechanisms that are known here. */
 const MECHANISMS = [
   'EXTERNAL',
@@ -382,6 +394,24 @@ const tlsminimum: ControlFile<'1.2' | '1.3'> = {
   help: 'The oldest version of TLS that is spoken.',
   absent: { text: '1.2' },
   parse: single(choice('1.2', '1.3')),
+};
+
+const dkim: ControlFile<readonly DkimLine[]> = {
+  name: 'dkim',
+  kind: 'list',
+  takes:
+    'lines with a domain, a selector, the absolute path of a key file and perhaps header fields, as in example.com mail2026 /etc/picorelay/dkim.pem From:To:Subject:Date',
+  help: 'Signs the mail of authors at the domain or below it by DKIM: RSA or Ed25519 over SHA-256, by the kind of key, a PEM file without a passphrase that others can neither read nor change (chmod 640). Two lines for one domain make two signatures. Without fields those that matter are signed, and others of their names forbidden. picorelay dkim shows the records for the DNS. While a key cannot be used nothing is sent.',
+  absent: { value: [], means: 'no signatures' },
+  parse: (lines) => {
+    const keys: DkimLine[] = [];
+    for (const line of lines) {
+      const key = parseDkimLine(line);
+      if (key === undefined) return { problem: { line: line.number, found: line.text } };
+      keys.push(key);
+    }
+    return { value: keys };
+  },
 };
 
 const sourceaddress: ControlFile<{ readonly ipv4?: string; readonly ipv6?: string } | undefined> = {
@@ -742,6 +772,7 @@ const files = {
   tlsminimum,
   tlscertfile,
   tlskeyfile,
+  dkim,
   sourceaddress,
   proxy,
   proxypassword,
@@ -882,6 +913,24 @@ function addressLiteral(text: string): { readonly value: string } | undefined {
   const address = /^\[(?:IPv6:(.*)|(.*))\]$/i.exec(text);
   const known = isIPv6(address?.[1] ?? '') || isIPv4(address?.[2] ?? '');
   return known ? { value: text } : undefined;
+}
+
+function parseDkimLine({ number, text }: Line): DkimLine | undefined {
+  const [domain = '', selector = '', keyFile = '', list, ...more] = text.split(/[ \t]+/);
+  const fields = list?.toLowerCase().split(':');
+  const known =
+    isHostName(domain) &&
+    isHostName(selector) &&
+    absolutePath(keyFile) !== undefined &&
+    (fields === undefined || (fields.every(isSignable) && fields.includes('from'))) &&
+    more.length === 0;
+  if (!known) return undefined;
+  return { line: number, domain: domain.toLowerCase(), selector, keyFile, fields };
+}
+
+/** Not what changes on the way (RFC 6376 section 5.4). */
+function isSignable(name: string): boolean {
+  return /^[!-9<-~]+$/.test(name) && !/^(?:return-path|received|dkim-signature|bcc)$/.test(name);
 }
 
 function credential(text: string): { readonly value: string } | undefined {

@@ -22,7 +22,7 @@ import type { StoredMessage } from '../spool/message.ts';
 import { addressOf, parseBase, prefixOf } from '../spool/name.ts';
 import type { Claim, Entry, RelayRest, Spool } from '../spool/spool.ts';
 import { domainRelay, findRelays } from './direct.ts';
-import { render } from './rendering.ts';
+import { type Rendering, render, signed } from './rendering.ts';
 import { restsOf } from './rests.ts';
 import { readSettings, type Settings } from './settings.ts';
 import {
@@ -410,7 +410,7 @@ export class Courier {
     const relay = formatRelay(session.relay);
     let answers: readonly Answer[];
     try {
-      const rendering = render(message, session.extensions);
+      const rendering = await this.#render(delivery, session, message);
       answers =
         'stage' in rendering
           ? parcels.map(() => rendering)
@@ -452,6 +452,16 @@ export class Courier {
     this.#countDeaths(session, answers);
     if (next.length > 0) delivery.again.push({ message, parcels: next });
     else message.close();
+  }
+
+  async #render(
+    { settings }: Delivery,
+    session: Session,
+    message: StoredMessage,
+  ): Promise<Rendering | Answer> {
+    const rendering = render(message, session.extensions);
+    if ('stage' in rendering || settings.signers.length === 0) return rendering;
+    return await signed(rendering, message.sender, settings.signers, this.#world.now());
   }
 
   #fateOf({ claim, recipient }: Parcel, relay: string, { stage, event }: Answer): Fate {

@@ -1,4 +1,5 @@
 /** What a run takes from the control folder, read as a whole: one bad file defers all mail, visibly. */
+import { createPrivateKey, type KeyObject } from 'node:crypto';
 import fs from 'node:fs';
 import { join } from 'node:path';
 import { type ControlName, catalogue } from '../control/catalogue.ts';
@@ -6,6 +7,7 @@ import { type Control, ControlError, controlTimes } from '../control/control.ts'
 import { isDirect, type Relay } from '../control/relay-url.ts';
 import type { RetryPlan } from '../control/retry.ts';
 import type { Route } from '../control/routing.ts';
+import type { DkimKey } from '../mail/dkim.ts';
 import { checkWindows } from '../queue/schedule.ts';
 import type { Login } from '../relay/auth.ts';
 import { besidePublicOnes, checkTrust, type Way } from '../relay/connect.ts';
@@ -23,6 +25,8 @@ export interface Settings {
   readonly connections: number;
   readonly connectionMessages: number;
   readonly messagesInFlight: number;
+  /** What signs our mail. */
+  readonly signers: readonly DkimKey[];
   /**
    * The control files that were changed after this time (milliseconds since 1970-01-01 UTC); not one
    * that was removed.
@@ -108,6 +112,7 @@ export function readSettings(control: Control, now: () => number, route: Route):
     connections: control.get('connections'),
     connectionMessages: control.get('connectionmessages'),
     messagesInFlight: control.get('messagesinflight'),
+    signers: readSigners(control),
     changedSince: (time) => {
       times ??= controlTimes(control.folder);
       // An attempt's time is that of its second.
@@ -252,32 +257,78 @@ function check(
   }
 }
 
+/**
+ * The keys of control/dkim.
+ * @throws ControlError for the first that cannot be used
+ */
+export function readSigners(control: Control): readonly DkimKey[] {
+  return control.get('dkim').map(({ line, domain, selector, keyFile, fields }) => {
+    const place = { name: 'dkim', path: keyFile, secret: true, line } as const;
+    const key = readKey(control, place, readNamed(control, place));
+    return { domain, selector, key, fields };
+  });
+}
+
+/** A file that a control file names. */
+interface Place {
+  readonly name: 'tlscafile' | 'tlscertfile' | 'tlskeyfile' | 'dkim';
+  readonly path: string;
+  /** Whether others must not read it. */
+  readonly secret: boolean;
+  readonly line?: number;
+}
+
+function readKey(control: Control, { name, path, line }: Place, pem: string): KeyObject {
+  const fault = { file: `${control.folder}/${name}`, line, found: path };
+  let key: KeyObject;
+  try {
+    key = createPrivateKey(pem);
+  } catch (error) {
+    throw new ControlError({
+      ...fault,
+      expected: 'the path of a private key in PEM form without a passphrase',
+      hint: error instanceof Error ? `${error.message}.` : 'OpenSSL does not take it.',
+    });
+  }
+  const { asymmetricKeyType: type, asymmetricKeyDetails: details } = key;
+  // RFC 8301 section 3.2.
+  if (type === 'ed25519' || (type === 'rsa' && (details?.modulusLength ?? 0) >= 1024)) return key;
+  throw new ControlError({
+    ...fault,
+    expected: 'an RSA key of 1024 bits or more, or an Ed25519 key',
+    hint: `Make one: openssl genrsa -out ${path} 2048`,
+  });
+}
+
 function readPem(
   control: Control,
   name: 'tlscafile' | 'tlscertfile' | 'tlskeyfile',
 ): string | undefined {
   const path = control.get(name);
   if (path === undefined) return undefined;
+  return readNamed(control, { name, path, secret: name === 'tlskeyfile' });
+}
+
+function readNamed(control: Control, { name, path, secret, line }: Place): string {
+  const fault = { file: `${control.folder}/${name}`, line, found: path };
   try {
     const open = fs.constants.S_IROTH | fs.constants.S_IWOTH | fs.constants.S_IWGRP;
     const fd = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK);
     try {
       const { mode } = fs.fstatSync(fd);
-      if (name !== 'tlskeyfile' || (mode & open) === 0) return fs.readFileSync(fd, 'latin1');
+      if (!secret || (mode & open) === 0) return fs.readFileSync(fd, 'latin1');
     } finally {
       fs.closeSync(fd);
     }
   } catch (error) {
     throw new ControlError({
-      file: `${control.folder}/${name}`,
-      found: path,
+      ...fault,
       expected: 'the path of a PEM file that this user may read',
       hint: error instanceof Error ? `${error.message}.` : 'Reading it failed.',
     });
   }
   throw new ControlError({
-    file: `${control.folder}/${name}`,
-    found: path,
+    ...fault,
     expected: 'the path of a file that others cannot read or change',
     hint: `Close it: chmod 640 ${path}`,
   });

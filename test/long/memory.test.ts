@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { makeKey } from '../support/dkim.ts';
 import { startRelay } from '../support/relay.ts';
 import { programPath, type Site, siteFor } from '../support/site.ts';
 
@@ -77,4 +78,20 @@ test('A message of 100 MB passes through sendmail, qmail-queue and picorelay-cro
     for (const { size } of relay.received)
       assert.ok(size > MEGABYTES * 1_000_000, `${size} octets`);
   });
+});
+
+test('Nor does it when 100 MB are signed, and encoded for a relay without 8BITMIME', async (t) => {
+  const site = siteFor(t);
+  const relay = await startRelay(t, { keep: false, extensions: ['PIPELINING'] });
+  site.relays(relay.port);
+  const key = join(site.folder, 'key.pem');
+  writeFileSync(key, makeKey('rsa').export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 });
+  site.control('dkim', `x.test s ${key}`);
+  const path = largeFile(site);
+  const head = 'From: jo@x.test\nMIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\n';
+  const fd = openSync(path, 'r+');
+  writeSync(fd, `${head}Content-Transfer-Encoding: 8bit\n\ngrün\n`);
+  assertLow(await peakOf(site, 'sendmail', ['-i', 'a@x.test'], openSync(path, 'r'), 'ignore'));
+  assertLow(await peakOf(site, 'picorelay-cron', [], 'ignore', 'ignore'));
+  assert.deepEqual(relay.recipients(), ['a@x.test']);
 });
