@@ -53,6 +53,15 @@ const LINKS = {
   'usr/bin/newaliases': 'sendmail',
 };
 
+/** Names that a page of the manual has besides its own. */
+const PAGE_LINKS = {
+  'sendmail.8': 'picorelay-sendmail.8',
+  'mailq.8': 'picorelay-sendmail.8',
+  'newaliases.8': 'picorelay-sendmail.8',
+  'qmail-queue.8': 'picorelay-qmail-queue.8',
+  'qmail-inject.8': 'picorelay-qmail-inject.8',
+};
+
 run(process.execPath, ['packaging/prepare.mjs']);
 if (standalone) run(process.execPath, ['packaging/standalone.mjs']);
 const tree = mkdtempSync(join(tmpdir(), 'picorelay-deb-'));
@@ -119,13 +128,24 @@ function putStandalone() {
 }
 
 function putDocuments() {
+  for (const page of readdirSync('man')) {
+    const section = page.at(-1);
+    put(`usr/share/man/man${section}/${page}.gz`, packed(readFileSync(join('man', page))));
+  }
+  for (const [name, page] of Object.entries(PAGE_LINKS)) {
+    symlinkSync(`${page}.gz`, join(tree, `usr/share/man/man8/${name}.gz`));
+  }
   const folder = `usr/share/doc/${name}`;
   for (const file of ['README.md', ...readdirSync('docs').map((each) => `docs/${each}`)]) {
     if (lstatSync(file).isFile()) put(`${folder}/${basename(file)}`, readFileSync(file));
   }
-  put(`${folder}/changelog.gz`, gzipSync(readFileSync('CHANGELOG.md'), { level: 9 }));
+  put(`${folder}/changelog.gz`, packed(readFileSync('CHANGELOG.md')));
   put(`${folder}/copyright`, copyright());
   cpSync('control', join(tree, folder, 'examples/control'), { recursive: true });
+}
+
+function packed(bytes) {
+  return gzipSync(bytes, { level: 9 });
 }
 
 function copyright() {

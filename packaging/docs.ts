@@ -1,28 +1,32 @@
 /**
- * Keeps docs/control.md and the folder control/ equal to what src/control/manual.ts generates, and
- * docs/callers.md to the table of callers that the tests run.
- *   node build/docs.js --write   writes what differs, removes from control/ what is not made here
+ * Keeps equal to what they are generated from: docs/control.md, the folder control/ and the manual pages in
+ * man/ (the catalogues of control files and commands), docs/callers.md (the table of callers that the
+ * tests run).
+ *   node build/docs.js --write   writes what differs, removes from the folders what is not made here
  *   node build/docs.js --check   lists what differs and exits 1
- * Paths are relative to the working folder. control/ is wholly generated: it is shipped, so a file
- * that somebody left there (a password, say) must not stay.
+ * Paths are relative to the working folder. control/ and man/ are wholly generated: they are shipped, so
+ * a file that somebody left there (a password, say) must not stay.
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import packageJson from '../package.json' with { type: 'json' };
 import { controlManual, shippedFiles } from '../src/control/manual.ts';
 import { callersManual } from '../test/programs/caller-table.ts';
+import { manualPages } from './manual/pages.ts';
 
-const SHIPPED = 'control';
+const FOLDERS = ['control', 'man'];
 
 const generated = new Map([
   ['docs/control.md', controlManual()],
   ['docs/callers.md', callersManual()],
+  ...manualPages(packageJson.version),
 ]);
-for (const [name, text] of shippedFiles()) generated.set(join(SHIPPED, name), text);
+for (const [name, text] of shippedFiles()) generated.set(join('control', name), text);
 
 const outdated = [...generated].filter(([path, text]) => read(path) !== text);
-const stray = (existsSync(SHIPPED) ? readdirSync(SHIPPED) : [])
-  .map((name) => join(SHIPPED, name))
-  .filter((path) => !generated.has(path));
+const stray = FOLDERS.flatMap((folder) =>
+  (existsSync(folder) ? readdirSync(folder) : []).map((name) => join(folder, name)),
+).filter((path) => !generated.has(path));
 
 const [mode] = process.argv.slice(2);
 if (mode === '--write') {

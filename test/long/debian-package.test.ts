@@ -90,6 +90,13 @@ test('The Debian package on a fresh host', { skip: skipWithout('fresh') }, async
         '/usr/lib/picorelay/bin/sendmail',
       );
     }
+    for (const page of [
+      'man8/sendmail.8.gz',
+      'man8/picorelay.8.gz',
+      'man5/picorelay-control.5.gz',
+    ]) {
+      await host.must(['gzip', '-t', `/usr/share/man/${page}`]);
+    }
     const kept = host.names('/usr/lib/picorelay/dist').filter((name) => name.endsWith('.code'));
     assert.equal(kept.length, 5, 'what node made of each program is kept');
   });

@@ -48,7 +48,7 @@ test('npm pack makes a tarball that installs globally and works', async (t) => {
   ];
   const paths = files.map(({ path }) => path);
   const wanted =
-    /^(LICENSE|README\.md|CHANGELOG\.md|package\.json|(bin|control|dist|docs|packaging)\/.*)$/;
+    /^(LICENSE|README\.md|CHANGELOG\.md|package\.json|(bin|control|dist|docs|man|packaging)\/.*)$/;
   assert.deepEqual(
     paths.filter(
       (path) => !wanted.test(path) || /\.(ts|map|code)$|^packaging\/(?!code\.)/.test(path),
