@@ -15,6 +15,7 @@ import {
   type World,
 } from '../src/admin/command.ts';
 import { commands } from '../src/admin/commands.ts';
+import { helpOf, helpOfAll } from '../src/admin/help.ts';
 import { openControl } from '../src/control/control.ts';
 
 // Whoever reads this has seen enough: `picorelay list | head`.
@@ -37,11 +38,21 @@ const world: World = {
   ask: process.stdin.isTTY && process.stderr.isTTY ? ask : undefined,
 };
 
+const words = process.argv.slice(2);
+const [name = '', ...rest] = words;
+const wanted = commands.find((each) => each.name === name);
+
 try {
-  const words = process.argv.slice(2);
-  const raw = commands.find((each) => each.name === words[0] && rawWord(each) !== undefined);
-  if (raw !== undefined && words[1] !== '--help') await runRaw(raw, words.slice(1));
-  else await parse(words);
+  if (wanted !== undefined && rawWord(wanted) === undefined && asksHelp(rest)) tellHelp(wanted);
+  else if (wanted !== undefined && rawWord(wanted) !== undefined && rest[0] === '--help') {
+    tellHelp(wanted);
+  } else if (wanted === undefined && (asksHelp(words) || name === 'help')) {
+    const about = commands.find((each) => each.name === rest[0]);
+    if (about === undefined) process.stdout.write(helpOfAll(commands));
+    else tellHelp(about);
+  } else if (name === '--version') process.stdout.write(`${packageJson.version}\n`);
+  else if (wanted !== undefined && rawWord(wanted) !== undefined) await runRaw(wanted, rest);
+  else await parse();
 } catch (error) {
   const reason = error instanceof Error ? error.message : String(error);
   const forbidden = error instanceof Error && 'code' in error && error.code === 'EACCES';
@@ -50,11 +61,24 @@ try {
   process.exitCode = error instanceof CommandError ? error.status : forbidden ? 77 : EX_TEMPFAIL;
 }
 
-async function parse(words: readonly string[]): Promise<void> {
-  const parser = yargs(words)
+function asksHelp(given: readonly string[]): boolean {
+  const end = given.indexOf('--');
+  return given
+    .slice(0, end === -1 ? undefined : end)
+    .some((word) => word === '--help' || word === '-h');
+}
+
+function tellHelp(command: Command): void {
+  process.stdout.write(helpOf(command));
+}
+
+async function parse(): Promise<void> {
+  const parser = yargs([...words])
     .scriptName('picorelay')
-    .usage('$0 COMMAND\n\nLooks after the queue of picorelay.')
-    .parserConfiguration({ 'camel-case-expansion': false });
+    .parserConfiguration({ 'camel-case-expansion': false, 'strip-aliased': true })
+    .exitProcess(false)
+    .help(false)
+    .version(false);
   for (const each of commands) {
     parser.command(
       usageOf(each),
@@ -66,29 +90,36 @@ async function parse(words: readonly string[]): Promise<void> {
     );
   }
   await parser
-    .demandCommand(1, 'picorelay: name a command')
+    .demandCommand(1, 'name a command')
     .strict()
-    .version(packageJson.version)
-    .help()
-    .alias('help', 'h')
-    .wrap(80)
-    .fail((message, error, failed) => {
-      // An option without its value is told with an error of yargs'.
+    .fail((message, error) => {
+      // What is wrong with the words comes as a message, or as an error of yargs' own.
       if (error && error.name !== 'YError') throw error;
-      process.stderr.write(`picorelay: ${message.replace(/^picorelay: /, '')}\n\n`);
-      failed.showHelp();
-      process.exitCode = EX_USAGE;
+      const about = wanted === undefined ? 'picorelay --help' : `picorelay ${name} --help`;
+      throw new CommandError(EX_USAGE, `${oneLine(message)}; see ${about}`);
     })
     .parseAsync();
 }
 
-function declare(argv: Argv, { positionals, options, text }: Command): Argv {
-  for (const [name, { count, describe }] of Object.entries(positionals)) {
+/** yargs explains a wrong choice in several lines. */
+function oneLine(message: string): string {
+  const [, given, choices] = /Given: (.*), Choices: (.*)/.exec(message) ?? [];
+  if (given !== undefined) return `${given} is none of ${choices}`;
+  return `${message.charAt(0).toLowerCase()}${message.slice(1).replace(/\s+/g, ' ')}`;
+}
+
+function declare(argv: Argv, { positionals, options }: Command): Argv {
+  for (const [word, { count, describe, choices }] of Object.entries(positionals)) {
     const many = count !== 'one' && count !== 'optional';
-    argv.positional(name, { type: 'string', describe, ...(many ? { array: true } : {}) });
+    argv.positional(word, {
+      type: 'string',
+      describe,
+      ...(many ? { array: true } : {}),
+      ...(choices ? { choices } : {}),
+    });
   }
-  for (const [name, option] of Object.entries(options)) argv.option(name, yargsOption(option));
-  return text.length === 0 ? argv : argv.epilogue(text.join('\n\n'));
+  for (const [word, option] of Object.entries(options)) argv.option(word, yargsOption(option));
+  return argv;
 }
 
 function yargsOption(option: Option): YargsOptions {
@@ -98,7 +129,7 @@ function yargsOption(option: Option): YargsOptions {
     describe,
     ...(alias === undefined ? {} : { alias }),
     // A flag that is not given is false; an option that is given needs its value.
-    ...(type === 'boolean' ? { default: false, defaultDescription: '' } : { requiresArg: true }),
+    ...(type === 'boolean' ? { default: false } : { requiresArg: true }),
     ...(type !== 'boolean' && option.default !== undefined ? { default: option.default } : {}),
     ...(type === 'string' && option.choices !== undefined ? { choices: option.choices } : {}),
   };
@@ -106,19 +137,19 @@ function yargsOption(option: Option): YargsOptions {
 
 /** The positional that takes all words as they are, if the command has one. */
 function rawWord({ positionals }: Command): string | undefined {
-  return Object.keys(positionals).find((name) => positionals[name]?.count === 'raw');
+  return Object.keys(positionals).find((word) => positionals[word]?.count === 'raw');
 }
 
 /** Its words are another program's, which yargs must not take for its own; flags come first. */
-async function runRaw(raw: Command, words: readonly string[]): Promise<void> {
+async function runRaw(raw: Command, given: readonly string[]): Promise<void> {
   const args: Record<string, unknown> = {};
-  for (const name of Object.keys(raw.options)) args[name] = false;
-  let rest = words;
-  while (rest[0]?.startsWith('--') && rest[0].slice(2) in raw.options) {
-    args[rest[0].slice(2)] = true;
-    rest = rest.slice(1);
+  for (const option of Object.keys(raw.options)) args[option] = false;
+  let left = given;
+  while (left[0]?.startsWith('--') && left[0].slice(2) in raw.options) {
+    args[left[0].slice(2)] = true;
+    left = left.slice(1);
   }
-  args[rawWord(raw) ?? ''] = rest;
+  args[rawWord(raw) ?? ''] = left;
   process.exitCode = await raw.run(args, world);
 }
 

@@ -16,6 +16,7 @@ export interface Positional {
   readonly describe: string;
   /** `raw`: all words behind the command's name are this one's, also those that look like options. */
   readonly count: 'one' | 'optional' | 'any' | 'some' | 'raw';
+  readonly choices?: readonly string[];
   readonly completes?: Completion;
 }
 

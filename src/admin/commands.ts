@@ -3,10 +3,11 @@
  * generators the manual pages and completions. A command's module is loaded when the command is called.
  */
 import { type Command, command } from './command.ts';
+import { AREAS } from './finding.ts';
 
 const json = { type: 'boolean', describe: 'as JSON; docs/json.md has the shapes' } as const;
 
-const yes = { type: 'boolean', alias: 'y', describe: 'does not ask' } as const;
+const yes = { type: 'boolean', alias: 'y', describe: 'goes on without asking' } as const;
 
 const verbose = {
   type: 'boolean',
@@ -174,6 +175,36 @@ export const commands: readonly Command[] = [
       json,
     },
     run: async (args, world) => (await import('./resend.ts')).resend(args, world),
+  }),
+  command({
+    name: 'check',
+    theme: 'sight',
+    summary: 'what is wrong with this installation, and what mends it',
+    text: [
+      'Looks at the control folder, this host, the spool, the queue, the runner and the relays, and sends no mail. Each line is ok, warning or failure; behind > stands what mends it.',
+      'For monitoring: it ends with 0 when all is well, 1 with warnings, 2 with failures.',
+    ],
+    positionals: {
+      areas: { count: 'any', describe: 'only these', choices: AREAS },
+    },
+    options: {
+      quiet: { type: 'boolean', alias: 'q', describe: 'only what is not ok' },
+      json,
+    },
+    run: async (args, world) => (await import('./check.ts')).check(args, world),
+  }),
+  command({
+    name: 'test',
+    theme: 'sight',
+    summary: 'sends a test mail in the foreground and shows the dialogue with the relay',
+    text: [
+      'The mail goes the way that the mail of this host goes, rewriting included. What the relay does not take is removed again, and its words are told in plain ones. Secrets are masked.',
+    ],
+    positionals: { address: { count: 'one', describe: 'who is to get it' } },
+    options: {
+      from: { type: 'string', value: 'ADDRESS', describe: 'the sender, if it is not you' },
+    },
+    run: async (args, world) => (await import('./trial.ts')).sendTest(args, world),
   }),
   command({
     name: 'digest',

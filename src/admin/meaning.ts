@@ -361,6 +361,15 @@ export function meaningOf({ stage, relay, lines }: Heard, folder: string, id: st
     : { means: rule.means, mend: rule.mend(names) };
 }
 
+/** The commands among what mends something, a file to be changed as the editor's; none that only looks. */
+export function commandsOf(mend: readonly string[], folder: string): readonly string[] {
+  return mend
+    .filter((line) => line.startsWith('    '))
+    .map((line) => line.trim())
+    .filter((line) => !/^picorelay (?:check|retry|resend)/.test(line))
+    .map((line) => (line.startsWith(`${folder}/`) ? `editor ${line}` : line));
+}
+
 /** Host and port of a relay's URL. */
 function placeOf(relay: string): { readonly host: string; readonly port: string } {
   const [, host = '', port = ''] =

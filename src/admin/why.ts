@@ -142,10 +142,10 @@ function whyQueued(
   }
   const overdue = now() - next;
   if (tried && state.kind !== 'sending' && overdue > RUNNER_LATE) {
-    const seen = ifSpool(() => spool.watch(), undefined);
+    const seen = ifSpool(() => spool.runnerSeen(), undefined);
     reasons.push(
       `It is due since ${showSpan(overdue)}, and no runner has taken it${
-        seen === undefined ? '' : ` (one was last seen ${showSpan(now() - seen.seen)} ago)`
+        seen === undefined ? '' : ` (one was last seen ${showSpan(now() - seen)} ago)`
       }.`,
     );
     mend.push('See whether a cron line or timer starts picorelay-cron:', '    picorelay check');

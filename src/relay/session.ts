@@ -14,6 +14,7 @@ import { isPermanent, isPositive, MalformedReply, ReplyParser } from '../mail/re
 import { escapeText } from '../mail/text.ts';
 import { authenticate, type Login, Mask } from './auth.ts';
 import {
+  certificateOf,
   checkPins,
   connectRelay,
   reasonOf,
@@ -52,11 +53,25 @@ export interface SessionOptions {
   readonly onLine?: OnLine | undefined;
 }
 
+/** How a session is protected, for people. */
+export interface Security {
+  /** As in `TLSv1.3`. */
+  readonly protocol: string;
+  /** Whether the certificate is signed by an authority that is trusted here, for this name. */
+  readonly verified: boolean;
+  /** Of the certificate: common names, and milliseconds since 1970-01-01 UTC. */
+  readonly subject: string;
+  readonly issuer: string;
+  readonly validFrom: number;
+  readonly validTo: number;
+}
+
 export class Session {
   readonly relay: Relay;
   /** What the relay offers in this session, by keyword in capitals (RFC 5321 section 4.1.1.1). */
   readonly extensions: ReadonlyMap<string, string>;
   readonly #dialogue: Dialogue;
+  readonly #socket: Socket;
   readonly #timeouts: SessionOptions['timeouts'];
   readonly #lifetime: NodeJS.Timeout;
   readonly #transactions: Transactions;
@@ -67,9 +82,11 @@ export class Session {
     options: SessionOptions,
     extensions: ReadonlyMap<string, string>,
     dialogue: Dialogue,
+    socket: Socket,
     verified: boolean,
   ) {
     this.relay = options.relay;
+    this.#socket = socket;
     this.extensions = extensions;
     this.#timeouts = options.timeouts;
     this.#dialogue = dialogue;
@@ -114,7 +131,24 @@ export class Session {
       dialogue.destroy();
       throw error;
     }
-    return new Session(options, extensions, dialogue, verified);
+    return new Session(options, extensions, dialogue, handshake.socket, verified);
+  }
+
+  /** How the connection is protected; undefined where it has no TLS. */
+  get security(): Security | undefined {
+    const socket = this.#socket;
+    if (!(socket instanceof TLSSocket)) return undefined;
+    const certificate = certificateOf(socket);
+    const nameIn = (names: string | undefined): string =>
+      escapeText(/^(?:CN|O)=(.*)$/m.exec(names ?? '')?.[1] ?? '');
+    return {
+      protocol: socket.getProtocol() ?? 'TLS',
+      verified: socket.authorized,
+      subject: nameIn(certificate?.subject),
+      issuer: nameIn(certificate?.issuer),
+      validFrom: Date.parse(certificate?.validFrom ?? ''),
+      validTo: Date.parse(certificate?.validTo ?? ''),
+    };
   }
 
   /** Whether another transaction can be tried on it. */

@@ -99,7 +99,7 @@ export function readSettings(control: Control, now: () => number, route: Route):
     throw new ControlError({
       file: `${control.folder}/authpassword`,
       expected: 'the password of the login name, but the file is missing',
-      hint: `Make it, not readable by others: chmod 640 ${control.folder}/authpassword`,
+      hint: `Make it: install -m 640 /dev/null ${control.folder}/authpassword, then write the password into it.`,
     });
   }
   let times: ReturnType<typeof controlTimes> | undefined;

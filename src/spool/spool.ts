@@ -748,6 +748,18 @@ export class Spool {
     }
   }
 
+  /**
+   * When a runner last had the lock, in milliseconds since 1970-01-01 UTC; undefined before the first. One
+   * that stays refreshes it each minute.
+   */
+  runnerSeen(): number | undefined {
+    const times = ['runner', 'runner.lock'].flatMap((name) => {
+      const status = fs.statSync(this.#path('run', name), { throwIfNoEntry: false });
+      return status === undefined ? [] : [status.mtimeMs];
+    });
+    return times.length === 0 ? undefined : Math.max(...times);
+  }
+
   noteWatch({ seen, graceUntil }: { readonly seen: number; readonly graceUntil: number }): void {
     const times = [seen, graceUntil].map((time) => `${new Date(time).toISOString()}\n`);
     replaceText(this.#path('run', 'seen'), times.join(''));
