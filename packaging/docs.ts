@@ -1,26 +1,38 @@
 /**
  * Keeps equal to what they are generated from: docs/control.md, the folder control/ and the manual pages in
- * man/ (the catalogues of control files and commands), docs/callers.md (the table of callers that the
- * tests run).
+ * man/ (the catalogues of control files and commands), packaging/systemd (what picorelay init writes), and
+ * docs/callers.md (the table of callers that the tests run).
  *   node build/docs.js --write   writes what differs, removes from the folders what is not made here
  *   node build/docs.js --check   lists what differs and exits 1
- * Paths are relative to the working folder. control/ and man/ are wholly generated: they are shipped, so
- * a file that somebody left there (a password, say) must not stay.
+ * Paths are relative to the working folder. These folders are wholly generated: they are shipped, so a
+ * file that somebody left there (a password, say) must not stay.
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import packageJson from '../package.json' with { type: 'json' };
 import { controlManual, shippedFiles } from '../src/control/manual.ts';
+import { systemdUnits } from '../src/setup/units.ts';
 import { callersManual } from '../test/programs/caller-table.ts';
 import { manualPages } from './manual/pages.ts';
 
-const FOLDERS = ['control', 'man'];
+const FOLDERS = ['control', 'man', 'packaging/systemd'];
+
+/** As the Debian package has it. */
+const SERVICE = {
+  user: 'picorelay',
+  spool: '/var/spool/picorelay',
+  command: ['/usr/bin/picorelay-cron'],
+  log: '/var/log/picorelay',
+  control: undefined,
+};
 
 const generated = new Map([
   ['docs/control.md', controlManual()],
   ['docs/callers.md', callersManual()],
   ...manualPages(packageJson.version),
 ]);
+for (const [name, text] of systemdUnits(SERVICE))
+  generated.set(join('packaging/systemd', name), text);
 for (const [name, text] of shippedFiles()) generated.set(join('control', name), text);
 
 const outdated = [...generated].filter(([path, text]) => read(path) !== text);

@@ -23,6 +23,12 @@ export function spoolPage(): Page {
           { term: '`spool/`', text: ['One entry for each recipient that waits.'] },
           {
             term: '`incoming/`',
+            text: [
+              'What users without rights on the spool have submitted. Everybody may make files here, nobody may list them.',
+            ],
+          },
+          {
+            term: '`unsplit/`',
             text: ['Messages that were accepted and not yet split into entries.'],
           },
           {

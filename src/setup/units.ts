@@ -32,7 +32,11 @@ function cronText({ command, control }: Service, user: string): string {
   ].join('\n');
 }
 
-/** The units by their names: a service that makes one pass, and what starts it. */
+/**
+ * The units by their names: a service that makes one pass, and what starts it. It is locked in as far as it
+ * lets itself: node compiles what it runs (no MemoryDenyWriteExecute), and /proc tells whether a process
+ * lives that claimed a mail (no ProtectProc, no ProcSubset), whose it is (no PrivateUsers).
+ */
 export function systemdUnits(service: Service): ReadonlyMap<string, string> {
   const { user, spool, command, log, control } = service;
   const writable = [spool, ...(log === undefined ? [] : [`-${log}`])];
@@ -50,7 +54,9 @@ Type=oneshot
 User=${user}
 ExecStart=${command.map(systemdWord).join(' ')}
 ${control === undefined ? '' : `Environment=PICORELAY_CONTROL=${control}\n`}ReadWritePaths=${writable.join(' ')}
+AmbientCapabilities=
 CapabilityBoundingSet=
+DevicePolicy=closed
 LockPersonality=yes
 NoNewPrivileges=yes
 PrivateDevices=yes
@@ -63,12 +69,15 @@ ProtectKernelLogs=yes
 ProtectKernelModules=yes
 ProtectKernelTunables=yes
 ProtectSystem=strict
+RemoveIPC=yes
 RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
 RestrictNamespaces=yes
 RestrictRealtime=yes
 RestrictSUIDSGID=yes
 SystemCallArchitectures=native
+SystemCallErrorNumber=EPERM
 SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
 UMask=0077
 `,
     ],

@@ -106,6 +106,12 @@ test('The Debian package on a fresh host', { skip: skipWithout('fresh') }, async
     assert.equal(queued(host).length, 1);
   });
 
+  await t.test('Every user may submit.', async () => {
+    const letter = { user: 'tester', input: 'Subject: of a user\n\nb\n' };
+    await host.must(['sendmail', 'user@relayed.test'], letter);
+    assert.equal(host.names(`${spool}/incoming`).length, 1);
+  });
+
   host.write('/etc/picorelay/log', '/var/log/picorelay/log\n');
   await host.must(['install', '-d', '-o', 'picorelay', '-g', 'picorelay', '/var/log/picorelay']);
   await host.must(['install', '-m', '640', '/dev/null', '/etc/picorelay/authpassword']);
@@ -127,7 +133,7 @@ test('The Debian package on a fresh host', { skip: skipWithout('fresh') }, async
     );
     const cron = await host.start(['cron', '-f', '-L', '15']);
     try {
-      await waitFor('both mails at the relay', () => sink.received.length >= 2, {
+      await waitFor('all three mails at the relay', () => sink.received.length >= 3, {
         limit: 120_000,
         detail: () =>
           `${cron.output()}${queued(host).join('\n')}\n${host.read('/var/log/picorelay/log')}`,
@@ -138,7 +144,8 @@ test('The Debian package on a fresh host', { skip: skipWithout('fresh') }, async
     const subjects = sink.received
       .map(({ message }) => /^Subject: (.*)$/m.exec(message)?.[1])
       .sort();
-    assert.deepEqual(subjects, ["Cron <root@host> printf 'cron says\\n'", 'early']);
+    assert.deepEqual(subjects, ["Cron <root@host> printf 'cron says\\n'", 'early', 'of a user']);
+    assert.ok(sink.received.some(({ from }) => from === 'tester@host.test'));
     await host.must(['rm', '-r', '/var/spool/cron/crontabs/root']);
   });
 
@@ -148,7 +155,7 @@ test('The Debian package on a fresh host', { skip: skipWithout('fresh') }, async
     assert.equal(queued(host).length, 1);
     const cron = await host.start(['cron', '-f']);
     try {
-      await waitFor('the mail at the relay', () => sink.received.length >= 3, { limit: 90_000 });
+      await waitFor('the mail at the relay', () => sink.received.length >= 4, { limit: 90_000 });
     } finally {
       await cron.stop();
     }
