@@ -14,7 +14,7 @@
  * Hostile input: any name that somebody puts into the folder. Parsing never throws.
  */
 
-import { stamp } from '../mail/stamp.ts';
+import { parseStamp, stamp } from '../mail/stamp.ts';
 
 /** What an entry's base name says. Times are microseconds since 1970-01-01 UTC. */
 export interface BaseName {
@@ -173,12 +173,12 @@ export function formatTaking(
 }
 
 function parseState(suffix: string): EntryState | undefined {
-  const match = /^(0|[1-9]\d{0,9})(?:@(\d{8}T\d{6}Z))?\.(sending|spool|held)$/.exec(suffix);
+  const match = /^(0|[1-9]\d{0,9})(?:@(\d{8}T\d{6})Z)?\.(sending|spool|held)$/.exec(suffix);
   if (match === null) return undefined;
   const number = Number(match[1]);
   const [, , date, word] = match;
   if (word === 'spool') {
-    const due = date === undefined ? undefined : parseSeconds(date);
+    const due = date === undefined ? undefined : parseStamp(date);
     return due === undefined ? undefined : { kind: 'waiting', attempts: number, due };
   }
   if (date !== undefined) return undefined;
@@ -227,18 +227,11 @@ function formatMicros(time: number): string {
 }
 
 function parseMicros(text: string): number | undefined {
-  if (!/^\d{8}T\d{6}\.\d{6}Z$/.test(text)) return undefined;
-  const seconds = parseSeconds(`${text.slice(0, 15)}Z`);
-  return seconds === undefined ? undefined : seconds * 1000 + Number(text.slice(16, 22));
+  if (!/^.{15}\.\d{6}Z$/.test(text)) return undefined;
+  const millis = parseStamp(text.slice(0, 15));
+  return millis === undefined ? undefined : millis * 1000 + Number(text.slice(16, 22));
 }
 
 function formatSeconds(millis: number): string {
   return `${stamp(millis)}Z`;
-}
-
-function parseSeconds(text: string): number | undefined {
-  const iso = text.replace(/^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/, '$1-$2-$3T$4:$5:$6Z');
-  const millis = Date.parse(iso);
-  // Date.parse takes 24:00:00 and rolls over days that the month lacks; a name says one thing only.
-  return Number.isNaN(millis) || formatSeconds(millis) !== text ? undefined : millis;
 }
