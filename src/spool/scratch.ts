@@ -52,11 +52,17 @@ export class Scratch {
     }
   }
 
-  /** Forgets the bytes. */
+  /** Forgets the bytes. Never throws: by now the message may be queued, and tmp/ is swept. */
   erase(): void {
-    if (this.#fd === undefined) return;
-    closeFile(this.#fd);
-    eraseFile(this.#path);
+    const fd = this.#fd;
+    if (fd === undefined) return;
     this.#fd = undefined;
+    for (const step of [() => closeFile(fd), () => eraseFile(this.#path)]) {
+      try {
+        step();
+      } catch {
+        // Who submits must not hear that a queued message is not queued.
+      }
+    }
   }
 }

@@ -20,7 +20,7 @@ import {
   submit,
   TEXT,
 } from '../support/spool.ts';
-import { watch } from '../support/syscalls.ts';
+import { fail, watch } from '../support/syscalls.ts';
 
 const BASE = '20261120T231501.123456Z:4242:root@host.test:bob@example.com';
 
@@ -197,5 +197,23 @@ test('bytes that wait come back, from memory or from a file that goes again', (t
     scratch.erase();
     scratch.erase();
     assert.deepEqual(namesIn(spool, 'tmp'), []);
+  }
+});
+
+test('Scratch bytes that cannot be erased are no reason to refuse a message that is queued', (t) => {
+  for (const name of ['closeSync', 'unlinkSync']) {
+    const spool = makeSpool(t);
+    const scratch = spool.scratch(ORIGIN);
+    scratch.write(Buffer.alloc(2 * 1024 * 1024));
+    const { calls, error } = watch(
+      spool.folder,
+      () => scratch.erase(),
+      (call, real) => (call.name === name ? fail(call, real, 'EIO') : real()),
+    );
+    assert.equal(error, undefined);
+    assert.deepEqual(
+      calls.map((call) => call.name),
+      ['closeSync', 'unlinkSync'],
+    );
   }
 });
