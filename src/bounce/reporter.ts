@@ -301,13 +301,21 @@ export class Reporter {
           message.origin === undefined
             ? base
             : JSON.stringify([prefixOf(base), sender, size, dsn.envid]);
+        const wanted = wants(recipient.notify, found.wish);
+        // Before the case: one whose history cannot be read just now is told by a later call.
+        const history = wanted ? found.history() : [];
         const one = cases.get(key) ?? { kind, sender, fates: [], open: found.open, settled: [] };
         cases.set(key, one);
         one.settled.push(found.settle);
-        if (!wants(recipient.notify, found.wish)) return;
+        if (!wanted) return;
         // What the administrator changed is none of the sender's business.
-        const history = found.history().filter(({ outcome }) => outcome !== 'changed');
-        one.fates.push({ id: base, recipient, history, last: lastOf(history, this.#now()) });
+        const told = history.filter(({ outcome }) => outcome !== 'changed');
+        one.fates.push({
+          id: base,
+          recipient,
+          history: told,
+          last: lastOf(told, this.#now()),
+        });
       } finally {
         message.close();
       }

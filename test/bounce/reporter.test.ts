@@ -20,6 +20,7 @@ import {
   ORIGIN,
   textOf,
 } from '../support/spool.ts';
+import { fail, watch } from '../support/syscalls.ts';
 
 const HOUR = 3_600_000;
 const REFUSED: Attempt = { ...DEFERRED, outcome: 'refused', lines: ['550 5.1.1 nobody'] };
@@ -332,4 +333,22 @@ test('One entry that cannot be read does not stop the other reports', (t) => {
   assert.equal(desk.log.filter((line) => line.startsWith('fault ')).length, 2);
   desk.reporter.report();
   assert.equal(desk.log.filter((line) => line.startsWith('fault ')).length, 2, 'told once');
+});
+
+test('A result that a broken disk keeps back for a while delays its report, and costs none', (t) => {
+  const desk = new Desk(t);
+  desk.fail('jo@x.test', { address: 'a@y.test' });
+  watch(
+    desk.spool.folder,
+    () => desk.reporter.report(),
+    (call, real) =>
+      call.name === 'readFileSync' && call.label.includes('Undelivered')
+        ? fail(call, real, 'EIO')
+        : real(),
+  );
+  assert.deepEqual(desk.collect(), []);
+  assert.deepEqual(
+    desk.reports().map(({ text }) => finals(text)),
+    [['a@y.test']],
+  );
 });
