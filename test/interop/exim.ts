@@ -1,4 +1,4 @@
-// Debian's Exim (light daemon) as a relay: STARTTLS and TLS from the first byte, AUTH PLAIN and LOGIN.
+// Debian's Exim (light daemon) as a relay: STARTTLS and TLS from the first byte, AUTH PLAIN, LOGIN and CRAM-MD5.
 import { copyFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { freePort, start, waitForGreeting, waitForPort } from '../support/process.ts';
@@ -105,6 +105,11 @@ login:
   public_name = LOGIN
   server_prompts = Username:: : Password::
   server_condition = ${granted('$auth1', '$auth2')}
+  server_set_id = $auth1
+cram:
+  driver = cram_md5
+  public_name = CRAM-MD5
+  server_secret = \${if eq{$auth1}{${credentials.user}}{${credentials.password}}fail}
   server_set_id = $auth1
 `;
 }

@@ -1,4 +1,5 @@
-// Debian's Postfix as a relay: STARTTLS, then AUTH by Cyrus SASL from a sasldb of our own.
+// Debian's Postfix as a relay: STARTTLS, then AUTH by Cyrus SASL from a sasldb of our own. A second port is
+// like the first one and offers no CHUNKING.
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { freePort, start, waitForGreeting } from '../support/process.ts';
@@ -13,19 +14,24 @@ import {
   relayServer,
 } from './relay-server.ts';
 
+export interface Postfix extends RelayServer {
+  /** Port where messages end with a dot only. */
+  readonly dataPort: number;
+}
+
 /** Starts Postfix in its root. Throws, with its log, when it does not greet in time. */
-export async function startPostfix(): Promise<RelayServer> {
+export async function startPostfix(): Promise<Postfix> {
   const place = await occupy('postfix');
   try {
-    const port = await freePort();
+    const [port, dataPort] = [await freePort(), await freePort()];
     const dir = place.inside;
     place.write('main.cf', mainCf(dir));
-    place.write('master.cf', masterCf(port));
+    place.write('master.cf', masterCf(port, dataPort));
     place.write('mailboxes', recipients.map((address) => `${address} ${address}/\n`).join(''));
     mkdirSync(join(place.outside, 'sasl'));
     place.write(
       'sasl/smtpd.conf',
-      `pwcheck_method: auxprop\nauxprop_plugin: sasldb\nmech_list: PLAIN LOGIN\nsasldb_path: ${dir}/sasldb2\n`,
+      `pwcheck_method: auxprop\nauxprop_plugin: sasldb\nmech_list: PLAIN LOGIN CRAM-MD5 SCRAM-SHA-256\nsasldb_path: ${dir}/sasldb2\n`,
     );
     const script = 'printf %s "$3" | saslpasswd2 -p -c -f "$1/sasldb2" -u relay.test "$2"';
     await inRoot(place, 'sh', '-c', script, 'sh', dir, credentials.user, credentials.password);
@@ -47,7 +53,7 @@ export async function startPostfix(): Promise<RelayServer> {
       await server.stop();
       throw error;
     }
-    return relayServer(place, server, {
+    const common = relayServer(place, server, {
       port,
       access: accessTo(place),
       queues: ['maildrop', 'incoming', 'active', 'deferred'].map(
@@ -55,6 +61,7 @@ export async function startPostfix(): Promise<RelayServer> {
       ),
       logFile: 'log',
     });
+    return { ...common, dataPort };
   } catch (error) {
     await place.release();
     throw error;
@@ -94,9 +101,11 @@ smtpd_recipient_restrictions = reject_unlisted_recipient, permit_sasl_authentica
 `;
 }
 
-function masterCf(port: number): string {
+function masterCf(port: number, dataPort: number): string {
   return `
 127.0.0.1:${port} inet n - n - - smtpd
+127.0.0.1:${dataPort} inet n - n - - smtpd
+  -o smtpd_discard_ehlo_keywords=chunking
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
 tlsmgr unix - - n 1000? 1 tlsmgr

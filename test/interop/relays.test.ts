@@ -1,8 +1,11 @@
 // Relays through Debian's real mail servers: what was handed to sendmail has to lie in the mailboxes
-// of three programs that none of us wrote.
+// of programs that none of us wrote.
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { makeSite, type Site } from '../support/site.ts';
+import { queueSmuggling, victim } from '../support/smuggling.ts';
+import { startAiosmtpd } from './aiosmtpd.ts';
+import { startDovecot } from './dovecot.ts';
 import { startExim } from './exim.ts';
 import { startOpensmtpd } from './opensmtpd.ts';
 import { startPostfix } from './postfix.ts';
@@ -13,7 +16,14 @@ const relays = [
   { name: 'Postfix', root: 'postfix', start: startPostfix, refusal: 'User unknown' },
   { name: 'Exim', root: 'exim', start: startExim, refusal: 'Unrouteable address' },
   { name: 'OpenSMTPD', root: 'opensmtpd', start: startOpensmtpd, refusal: 'Invalid recipient' },
+  { name: 'aiosmtpd', root: 'aiosmtpd', start: startAiosmtpd, refusal: 'No such user' },
+  { name: 'Dovecot', root: 'dovecot', start: lmtp, refusal: "User doesn't exist" },
 ] as const;
+
+/** Dovecot's LMTP service asks for no login. */
+async function lmtp(): Promise<RelayServer & { readonly scheme: string }> {
+  return { ...(await startDovecot()), access: undefined, scheme: 'lmtp' };
+}
 
 const [alice = '', bob = '', carol = '', dave = '', erin = ''] = recipients;
 
@@ -23,12 +33,12 @@ for (const { name, root, start, refusal } of relays) {
     t.after(() => server.stop());
 
     await t.test('three recipients get one intact copy each', async (t) => {
-      const site = siteFor(t, server, `smtp://127.0.0.1:${server.port}`);
+      const site = siteFor(t, server, urlOf(server));
       await relayToThree(site, server, 'three recipients');
     });
 
     await t.test('a recipient that it refuses lies in Undelivered with its reply', async (t) => {
-      const site = siteFor(t, server, `smtp://127.0.0.1:${server.port}`);
+      const site = siteFor(t, server, urlOf(server));
       await submit(site, 'one refused', [alice, refusedRecipient, bob]);
       await site.run('picorelay-cron');
       const [entry = '', ...others] = [...site.undelivered().keys()].filter(
@@ -55,7 +65,7 @@ for (const { name, root, start, refusal } of relays) {
     const { access, smtpsPort } = server;
     if (access !== undefined) {
       await t.test('a wrong password leaves everything in the queue', async (t) => {
-        const site = siteFor(t, server, `smtp://127.0.0.1:${server.port}`);
+        const site = siteFor(t, server, urlOf(server));
         site.control('authpassword', `not ${access.password}`);
         await staysQueued(site, server, 'wrong password');
       });
@@ -63,7 +73,7 @@ for (const { name, root, start, refusal } of relays) {
       await t.test(
         'a certificate of a strange authority leaves everything in the queue',
         async (t) => {
-          const site = siteFor(t, server, `smtp://127.0.0.1:${server.port}`);
+          const site = siteFor(t, server, urlOf(server));
           site.control('tlscafile', access.strangerCaFile);
           await staysQueued(site, server, 'strange authority');
         },
@@ -79,6 +89,31 @@ for (const { name, root, start, refusal } of relays) {
   });
 }
 
+test('Postfix gets one message from each that wants to be two', {
+  skip: skipWithout('postfix'),
+}, async (t) => {
+  const server = await startPostfix();
+  t.after(() => server.stop());
+  let before = 0;
+  for (const [what, port] of [
+    ['BDAT', server.port],
+    ['DATA', server.dataPort],
+  ] as const) {
+    await t.test(what, async (t) => {
+      const site = siteFor(t, server, `smtp://127.0.0.1:${port}`);
+      const count = await queueSmuggling(site, alice);
+      await site.run('picorelay-cron');
+      assert.deepEqual(site.queued(), [], site.log());
+      assert.equal(site.undelivered().size, 0, site.log());
+      await server.drained();
+      assert.equal(server.received(alice).length - before, count);
+      assert.equal(server.received(victim).length, 0);
+      assert.ok(!server.log().includes('from=<evil@site.test>'));
+      before += count;
+    });
+  }
+});
+
 /** A site whose relay is this server, with the keys to it; removed after the test. */
 function siteFor(t: TestContext, server: RelayServer, relay: string): Site {
   const site = makeSite();
@@ -86,6 +121,10 @@ function siteFor(t: TestContext, server: RelayServer, relay: string): Site {
   site.control('relay', relay);
   if (server.access !== undefined) useAccess(site, server.access);
   return site;
+}
+
+function urlOf(server: RelayServer & { readonly scheme?: string }): string {
+  return `${server.scheme ?? 'smtp'}://127.0.0.1:${server.port}`;
 }
 
 function useAccess(site: Site, access: Access): void {

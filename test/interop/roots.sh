@@ -3,7 +3,7 @@
 # servers conflict with each other as packages. The tests enter them by chroot; nothing is installed
 # on the machine itself. Needs root, mmdebstrap and apt's package lists; takes one to two minutes.
 # A root that is up to date is kept, so that a second run costs nothing.
-#   bash test/interop/roots.sh [postfix|exim|opensmtpd|callers|fresh …]
+#   bash test/interop/roots.sh [postfix|exim|opensmtpd|dovecot|aiosmtpd|callers|fresh …]
 set -euo pipefail
 export LC_ALL=C DEBIAN_FRONTEND=noninteractive
 self=$(readlink -f "$0")
@@ -68,6 +68,8 @@ packages() {
     postfix) echo postfix sasl2-bin libsasl2-modules libsasl2-modules-db ;;
     exim) echo exim4-daemon-light ;;
     opensmtpd) echo opensmtpd ;;
+    dovecot) echo dovecot-core dovecot-submissiond dovecot-lmtpd ;;
+    aiosmtpd) echo python3-aiosmtpd ;;
     callers)
       echo cron at bsd-mailx s-nail mailutils mutt php-cli git git-email libmailtools-perl dot-forward
       echo logwatch swaks python3 monitoring-plugins-basic monitoring-plugins-standard
@@ -114,7 +116,7 @@ make_root() {
   echo "roots.sh: $name is ready"
 }
 
-[ $# -gt 0 ] || set -- postfix exim opensmtpd callers fresh
+[ $# -gt 0 ] || set -- postfix exim opensmtpd dovecot aiosmtpd callers fresh
 for name in "$@"; do packages "$name" > /dev/null; done
 for name in "$@"; do
   fresh "$name" && continue
