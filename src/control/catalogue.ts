@@ -322,6 +322,20 @@ const oauthrefreshtoken: ControlFile<string | undefined> = {
   parse: single(credential),
 };
 
+const oauthexpires: ControlFile<number | undefined> = {
+  name: 'oauthexpires',
+  kind: 'value',
+  takes: 'a day, as in 2027-03-01',
+  help: 'When the token in oauthrefreshtoken ends, or the secret in oauthclientsecret if that is sooner; two weeks before, the log and alert tell of it. Servers that tell the lifetime of the refresh token need no such file. The certificate in tlscertfile is told of by itself.',
+  absent: { value: undefined, means: 'what the server says' },
+  parse: single((text) => {
+    const time = /^\d{4}-\d\d-\d\d$/.test(text) ? Date.parse(text) : Number.NaN;
+    // Date.parse rolls over days that the month lacks.
+    const known = !Number.isNaN(time) && new Date(time).toISOString().startsWith(text);
+    return known ? { value: time } : undefined;
+  }),
+};
+
 const authcleartext: ControlFile<boolean> = {
   name: 'authcleartext',
   kind: 'value',
@@ -676,7 +690,7 @@ const alert: ControlFile<readonly AlertRoad[]> = {
   name: 'alert',
   kind: 'list',
   takes: ALERT_EXAMPLES,
-  help: 'How the admin hears, by another way than mail, that mail is held up or was refused, once when that begins and once when it is over. A command gets the alert on its standard input, as text or as JSON, and has 30 seconds; a URL gets the JSON; a file holds what is wrong while it lasts, and has to be one that the owner of the spool may write.',
+  help: 'How the admin hears, by another way than mail, that mail is held up or was refused, or that a certificate or token is about to end, once when that begins and once when it is over. A command gets the alert on its standard input, as text or as JSON, and has 30 seconds; a URL gets the JSON; a file holds what is wrong while it lasts, and has to be one that the owner of the spool may write.',
   absent: { value: [], means: 'only the log tells' },
   parse: (lines) => {
     const roads = parseAlert(lines);
@@ -766,6 +780,7 @@ const files = {
   oauthclientid,
   oauthclientsecret,
   oauthrefreshtoken,
+  oauthexpires,
   tls,
   tlscafile,
   tlspin,

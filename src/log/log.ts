@@ -79,6 +79,11 @@ export class Log {
     this.#event('resumed', { route, relay, after: seconds });
   }
 
+  /** A secret that will end soon, by its control file. */
+  expiring(secret: string, said: string): void {
+    this.#event('expiring', { secret, said });
+  }
+
   /** Somebody is told what became of an entry; `report` is the base name of the mail that says it. */
   reported(fields: {
     readonly id: string;

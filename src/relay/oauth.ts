@@ -19,6 +19,8 @@ export interface TokenAnswer {
   readonly lifetime: number;
   /** What to ask with from now on, where it is another one. */
   readonly refreshToken: string | undefined;
+  /** Seconds that the refresh token is good for, where the server says so. */
+  readonly refreshLifetime: number | undefined;
 }
 
 /** RFC 6749 section 5.1 leaves the lifetime to the server; an hour is what they all say. */
@@ -67,15 +69,22 @@ function readAnswer(host: string, { status, text }: Answer): TokenAnswer {
     throw new Error(`no access token from ${host}: what it sent is none`);
   }
   const { expires_in: lifetime, refresh_token: refreshToken } = fields;
-  const seconds = Number(lifetime);
+  // No standard names it; these are what servers say.
+  const { refresh_token_expires_in: end = fields['refresh_expires_in'] } = fields;
   return {
     accessToken,
-    lifetime: seconds > 0 && seconds < 1e9 ? seconds : USUAL_LIFETIME,
+    lifetime: secondsOf(lifetime) ?? USUAL_LIFETIME,
+    refreshLifetime: secondsOf(end),
     refreshToken:
       typeof refreshToken === 'string' && /^[\x20-\x7e]{1,10000}$/.test(refreshToken)
         ? refreshToken
         : undefined,
   };
+}
+
+function secondsOf(value: unknown): number | undefined {
+  const seconds = Number(value ?? 0);
+  return seconds > 0 && seconds < 1e9 ? seconds : undefined;
 }
 
 function parseFields(text: string): Readonly<Record<string, unknown>> {

@@ -24,6 +24,7 @@ import {
 import { replaceText } from '../spool/disk.ts';
 import type { Spool } from '../spool/spool.ts';
 import { runCommand } from './command.ts';
+import { endingSecrets } from './secrets.ts';
 import { readWay } from './settings.ts';
 
 /** What an absent control/alertafter means, in seconds. */
@@ -57,16 +58,22 @@ export class Alarm {
   look(control: Control, refused: number): void {
     const before = readMemory(this.#spool);
     const roads = valueOr(control, 'alert', []);
-    if (roads.length === 0 && before === undefined) return;
     const now = this.#now();
+    const secrets = endingSecrets(control, now);
+    if (roads.length === 0 && before === undefined && secrets.length === 0) return;
     const refusals =
       refused === 0 && this.#spool.listUndelivered().length === 0
         ? undefined
         : refusalsAfter(before?.refusals, refused, now);
-    const news = newsOf(before?.told ?? [], this.#conditions(control, refusals, now), now);
+    const conditions = [...this.#conditions(control, refusals, now), ...secrets];
+    const news = newsOf(before?.told ?? [], conditions, now);
     const memory: Memory = { told: news.told, refusals };
     if (JSON.stringify(memory) !== JSON.stringify(before)) writeMemory(this.#spool, memory);
     if (news.begun.length === 0 && news.over.length === 0) return;
+    for (const { key, summary } of news.begun) {
+      const [kind, name] = key.split(' ');
+      if (kind === 'secret') this.#log.expiring(name ?? '', summary);
+    }
     const earlier = this.#telling;
     this.#telling = (async () => {
       await earlier;

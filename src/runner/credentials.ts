@@ -4,8 +4,9 @@
  */
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
+import { join } from 'node:path';
 import type { Way } from '../relay/connect.ts';
-import type { TokenRequest } from '../relay/oauth.ts';
+import type { TokenAnswer, TokenRequest } from '../relay/oauth.ts';
 import { closeFile, createFile, eraseFile, hasCode, moveFile, writeAll } from '../spool/disk.ts';
 import { runCommand } from './command.ts';
 
@@ -30,42 +31,76 @@ export async function passwordOf(command: string, seconds: number): Promise<stri
 }
 
 /** What is kept of the last answer; `of` says which control files it was made from. */
-interface Kept {
+export interface Kept {
   readonly of: string;
   readonly accessToken: string;
   /** Milliseconds since 1970-01-01 UTC. */
   readonly expires: number;
   readonly refreshToken: string;
+  /** When that ends, and how long it was good for at first, in milliseconds, where the server says so. */
+  readonly refreshUntil?: number | undefined;
+  readonly refreshLifetime?: number | undefined;
+}
+
+/** The last answer, if it was made from these control files. */
+export function keptToken(request: TokenRequest, spool: string): Kept | undefined {
+  const kept = readKept(fileIn(spool));
+  return kept?.of === digestOf(request) ? kept : undefined;
 }
 
 /**
- * An access token: the one in the file while it is good, else a new one, which is put into the file. When
+ * An access token: the one in the spool while it is good, else a new one, which is put there. When
  * the server replaces the refresh token, the new one is kept there too.
- * @param fresh whether the one in the file was refused
+ * @param spool the spool folder
+ * @param fresh whether the one in the spool was refused
  * @throws Error with one line for people, without a secret
  */
 export async function accessToken(
   request: TokenRequest,
   way: Way,
-  file: string,
+  spool: string,
   now: () => number,
   fresh: boolean,
 ): Promise<string> {
-  const of = createHash('sha256').update(JSON.stringify(request)).digest('hex');
-  const before = readKept(file);
-  const kept = before?.of === of ? before : undefined;
+  const kept = keptToken(request, spool);
   if (kept !== undefined && !fresh && kept.expires - MARGIN > now()) return kept.accessToken;
   // Loaded only here: it brings node's HTTP client.
   const { fetchToken } = await import('../relay/oauth.ts');
   const refreshToken = kept?.refreshToken ?? request.refreshToken;
   const answer = await fetchToken({ ...request, refreshToken }, way);
-  writeKept(file, {
-    of,
+  const next = answer.refreshToken ?? refreshToken;
+  writeKept(fileIn(spool), {
+    of: digestOf(request),
     accessToken: answer.accessToken,
     expires: now() + answer.lifetime * 1000,
-    refreshToken: answer.refreshToken ?? refreshToken,
+    refreshToken: next,
+    ...refreshEnd(answer, next === kept?.refreshToken ? kept : undefined, now()),
   });
   return answer.accessToken;
+}
+
+/** @param before what is known of the same token */
+function refreshEnd(
+  { refreshLifetime }: TokenAnswer,
+  before: Kept | undefined,
+  now: number,
+): Pick<Kept, 'refreshUntil' | 'refreshLifetime'> {
+  if (refreshLifetime === undefined) {
+    return { refreshUntil: before?.refreshUntil, refreshLifetime: before?.refreshLifetime };
+  }
+  const lifetime = refreshLifetime * 1000;
+  return {
+    refreshUntil: now + lifetime,
+    refreshLifetime: Math.max(lifetime, before?.refreshLifetime ?? 0),
+  };
+}
+
+function digestOf(request: TokenRequest): string {
+  return createHash('sha256').update(JSON.stringify(request)).digest('hex');
+}
+
+function fileIn(spool: string): string {
+  return join(spool, 'run', 'oauth');
 }
 
 function readKept(file: string): Kept | undefined {
@@ -86,12 +121,15 @@ function isKept(value: unknown): value is Kept {
     accessToken: token,
     expires,
     refreshToken,
+    refreshUntil,
+    refreshLifetime,
   } = { ...value } as Partial<Record<keyof Kept, unknown>>;
   return (
     typeof of === 'string' &&
     typeof token === 'string' &&
     typeof expires === 'number' &&
-    typeof refreshToken === 'string'
+    typeof refreshToken === 'string' &&
+    [refreshUntil, refreshLifetime].every((each) => each === undefined || typeof each === 'number')
   );
 }
 

@@ -373,11 +373,23 @@ class Runner {
   async #alert(queued: boolean, refused: number): Promise<void> {
     if (this.#alarm === undefined) {
       // Most ticks have nothing to tell, and nothing that they told is to be taken back.
-      if (!queued && refused === 0 && this.#spool.readAlerts() === undefined) return;
+      const told = this.#spool.readAlerts() !== undefined;
+      if (!queued && refused === 0 && !told && !this.#hasMortalSecrets()) return;
       const { Alarm } = await import('./alarm.ts');
       this.#alarm = new Alarm(this.#spool, this.#log, this.#world.now);
     }
     this.#alarm.look(this.#control, refused);
+  }
+
+  /** Whether there is a certificate or token that may end (runner/secrets.ts). */
+  #hasMortalSecrets(): boolean {
+    try {
+      const { get } = this.#control;
+      return (get('tlscertfile') ?? get('oauthtokenurl')) !== undefined;
+    } catch (error) {
+      if (error instanceof ControlError) return false;
+      throw error;
+    }
   }
 
   async #openDispatcher(): Promise<Dispatcher> {

@@ -1,7 +1,6 @@
 /** What a run takes from the control folder, read as a whole: one bad file defers all mail, visibly. */
 import { createPrivateKey, type KeyObject } from 'node:crypto';
 import fs from 'node:fs';
-import { join } from 'node:path';
 import { type ControlName, catalogue } from '../control/catalogue.ts';
 import { type Control, ControlError, controlTimes } from '../control/control.ts';
 import { isDirect, type Relay } from '../control/relay-url.ts';
@@ -11,6 +10,7 @@ import type { DkimKey } from '../mail/dkim.ts';
 import { checkWindows } from '../queue/schedule.ts';
 import type { Login } from '../relay/auth.ts';
 import { besidePublicOnes, checkTrust, type Way } from '../relay/connect.ts';
+import type { TokenRequest } from '../relay/oauth.ts';
 import type { SessionOptions } from '../relay/session.ts';
 import { type DirectSettings, directOf, readDirect } from './direct.ts';
 
@@ -164,19 +164,13 @@ function readSecret(
   way: Way,
   now: () => number,
 ): Pick<Login, 'password' | 'token'> {
-  const url = control.get('oauthtokenurl');
-  if (url !== undefined) {
-    const request = {
-      url,
-      clientId: required(control, 'oauthclientid'),
-      clientSecret: control.get('oauthclientsecret'),
-      refreshToken: required(control, 'oauthrefreshtoken'),
-    };
-    const file = join(control.get('spooldir'), 'run', 'oauth');
+  const request = readTokenRequest(control);
+  if (request !== undefined) {
+    const spool = control.get('spooldir');
     return {
       token: shared(async (fresh) => {
         const { accessToken } = await import('./credentials.ts');
-        return await accessToken(request, way, file, now, fresh);
+        return await accessToken(request, way, spool, now, fresh);
       }),
     };
   }
@@ -190,6 +184,29 @@ function readSecret(
       return await passwordOf(command, COMMAND_DEADLINE);
     }),
   };
+}
+
+/**
+ * What access tokens are asked for with; undefined without OAuth 2.
+ * @throws ControlError
+ */
+export function readTokenRequest(control: Control): TokenRequest | undefined {
+  const url = control.get('oauthtokenurl');
+  if (url === undefined) return undefined;
+  return {
+    url,
+    clientId: required(control, 'oauthclientid'),
+    clientSecret: control.get('oauthclientsecret'),
+    refreshToken: required(control, 'oauthrefreshtoken'),
+  };
+}
+
+/**
+ * Our own certificate and those behind it, in PEM.
+ * @throws ControlError
+ */
+export function readCertificate(control: Control): string | undefined {
+  return readPem(control, 'tlscertfile');
 }
 
 function required(control: Control, name: 'oauthclientid' | 'oauthrefreshtoken'): string {
@@ -219,7 +236,7 @@ function readTrust(
   control: Control,
 ): Required<Pick<SessionOptions, 'authorities' | 'pins' | 'minimum' | 'certificate'>> {
   const authorities = readPem(control, 'tlscafile');
-  const chain = readPem(control, 'tlscertfile');
+  const chain = readCertificate(control);
   const key = readPem(control, 'tlskeyfile');
   const minimum = control.get('tlsminimum') === '1.3' ? 'TLSv1.3' : 'TLSv1.2';
   if ((chain === undefined) !== (key === undefined)) {

@@ -1,6 +1,6 @@
 // Alerts of the built programs: what an administrator hears by another way than mail.
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -144,4 +144,35 @@ test('A command that hangs does not hold up the queue, and one that fails is in 
     return relay.recipients().includes('a@x.test');
   });
   assert.match(site.log(), /fault said="control\/alert: run exit 3: ended with exit status 3"/);
+});
+
+test('A token that is about to end is told in time, once, and over when there is a new one', async (t) => {
+  const site = siteFor(t);
+  const texts = join(site.folder, 'texts');
+  alerted(site, `run cat >> ${texts}`);
+  const relay = await startRelay(t);
+  site.relays(relay.port);
+  site.control('oauthtokenurl', 'http://127.0.0.1:1/');
+  site.control('oauthclientid', 'me');
+  site.control('oauthrefreshtoken', 'hush');
+  chmodSync(join(site.folder, 'control/oauthrefreshtoken'), 0o600);
+  const day = (days: number): string =>
+    new Date(Date.now() + days * 86_400_000).toISOString().slice(0, 10);
+  site.control('oauthexpires', day(30));
+  await site.run('sendmail', ['a@x.test'], LETTER);
+  await site.run('picorelay-cron');
+  assert.equal(textOf(texts), '');
+  site.control('oauthexpires', day(7));
+  for (let run = 0; run < 3; run++) await site.run('picorelay-cron');
+  assert.match(
+    textOf(texts),
+    /^picorelay on client\.test: since \S+ the refresh token ends at .*\n$/,
+  );
+  assert.equal(
+    site.log().match(/ expiring secret=oauthrefreshtoken said="the refresh/g)?.length,
+    1,
+  );
+  site.control('oauthexpires', day(365));
+  await site.run('picorelay-cron');
+  assert.match(textOf(texts), /\n.*over, it began .*the refresh token ends.*\n$/);
 });

@@ -1,15 +1,16 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { accessToken, passwordOf } from '../../src/runner/credentials.ts';
+import { accessToken, keptToken, passwordOf } from '../../src/runner/credentials.ts';
 
 function folderFor(t: TestContext): string {
   const folder = mkdtempSync(join(tmpdir(), 'picorelay-credentials-'));
   t.after(() => rmSync(folder, { recursive: true }));
+  mkdirSync(join(folder, 'run'));
   return folder;
 }
 
@@ -79,7 +80,8 @@ test('A command that fails says how, and nothing of what it printed.', async () 
 
 test('An access token is kept until a minute before its end, in a file closed to others.', async (t) => {
   const server = await startTokenServer(t);
-  const file = join(folderFor(t), 'oauth');
+  const spool = folderFor(t);
+  const file = join(spool, 'run', 'oauth');
   const request = {
     url: server.url,
     clientId: 'me',
@@ -88,7 +90,7 @@ test('An access token is kept until a minute before its end, in a file closed to
   };
   let now = 1_000_000;
   const get = (fresh = false, changes = {}) =>
-    accessToken({ ...request, ...changes }, {}, file, () => now, fresh);
+    accessToken({ ...request, ...changes }, {}, spool, () => now, fresh);
   server.answer.body = '{"access_token":"first","expires_in":3600}';
   assert.equal(await get(), 'first');
   assert.equal(
@@ -119,7 +121,7 @@ test('An access token is kept until a minute before its end, in a file closed to
 
 test('A server without a token says why in one line, and no secret is in it.', async (t) => {
   const server = await startTokenServer(t);
-  const file = join(folderFor(t), 'oauth');
+  const spool = folderFor(t);
   const request = {
     url: server.url,
     clientId: 'me',
@@ -141,7 +143,7 @@ test('A server without a token says why in one line, and no secret is in it.', a
   ];
   for (const [status, body, reason] of table) {
     server.answer = { status, body };
-    const asked = accessToken(request, {}, file, () => 0, false);
+    const asked = accessToken(request, {}, spool, () => 0, false);
     await assert.rejects(asked, (error) => {
       assert.ok(error instanceof Error);
       assert.match(error.message, reason);
@@ -151,7 +153,36 @@ test('A server without a token says why in one line, and no secret is in it.', a
   }
   const nobody = { ...request, url: 'http://127.0.0.1:1/token' };
   await assert.rejects(
-    accessToken(nobody, {}, file, () => 0, false),
+    accessToken(nobody, {}, spool, () => 0, false),
     /ECONNREFUSED/,
   );
+});
+
+test('When the refresh token ends is kept, as long as it is that one.', async (t) => {
+  const server = await startTokenServer(t);
+  const spool = folderFor(t);
+  const request = {
+    url: server.url,
+    clientId: 'me',
+    clientSecret: undefined,
+    refreshToken: 'one',
+  };
+  let now = 1_000_000;
+  const answered = async (fields: object): Promise<readonly [unknown, unknown]> => {
+    server.answer.body = JSON.stringify({ access_token: 'x', ...fields });
+    await accessToken(request, {}, spool, () => now, true);
+    const { refreshUntil, refreshLifetime } = keptToken(request, spool) ?? assert.fail();
+    return [refreshUntil, refreshLifetime];
+  };
+  assert.deepEqual(await answered({}), [undefined, undefined]);
+  assert.deepEqual(await answered({ refresh_token_expires_in: 1000 }), [2_000_000, 1_000_000]);
+  // What is left of the same token, and then no word of it.
+  now += 400_000;
+  assert.deepEqual(await answered({ refresh_token_expires_in: 600 }), [2_000_000, 1_000_000]);
+  assert.deepEqual(await answered({}), [2_000_000, 1_000_000]);
+  // Another one.
+  const two = { refresh_token: 'two', refresh_expires_in: '50' };
+  assert.deepEqual(await answered(two), [now + 50_000, 50_000]);
+  assert.deepEqual(await answered({ refresh_token: 'three' }), [undefined, undefined]);
+  assert.equal(keptToken({ ...request, refreshToken: 'new' }, spool), undefined);
 });
