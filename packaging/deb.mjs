@@ -53,6 +53,13 @@ const LINKS = {
   'usr/bin/newaliases': 'sendmail',
 };
 
+/** Where each shell looks for completions. */
+const COMPLETIONS = {
+  bash: 'usr/share/bash-completion/completions/picorelay',
+  zsh: 'usr/share/zsh/vendor-completions/_picorelay',
+  fish: 'usr/share/fish/vendor_completions.d/picorelay.fish',
+};
+
 /** Names that a page of the manual has besides its own. */
 const PAGE_LINKS = {
   'sendmail.8': 'picorelay-sendmail.8',
@@ -134,6 +141,9 @@ function putDocuments() {
   }
   for (const [name, page] of Object.entries(PAGE_LINKS)) {
     symlinkSync(`${page}.gz`, join(tree, `usr/share/man/man8/${name}.gz`));
+  }
+  for (const [shell, path] of Object.entries(COMPLETIONS)) {
+    put(path, run(process.execPath, ['bin/picorelay', 'completion', shell]));
   }
   const folder = `usr/share/doc/${name}`;
   for (const file of ['README.md', ...readdirSync('docs').map((each) => `docs/${each}`)]) {
@@ -231,7 +241,7 @@ function run(command, args, env = {}) {
     stdio: ['ignore', 'pipe', 'inherit'],
     env: { ...process.env, ...env },
   });
-  if (done.status === 0) return;
+  if (done.status === 0) return done.stdout;
   console.error(`picorelay: ${command} failed${done.error ? `: ${done.error.message}` : ''}`);
   process.exit(1);
 }

@@ -324,4 +324,21 @@ export const commands: readonly Command[] = [
     options: {},
     run: async (args, world) => (await import('./dkim.ts')).dkim(args, world),
   }),
+  command({
+    name: 'completion',
+    theme: 'setup',
+    summary: 'a script by which a shell completes these commands, their options and ids',
+    text: [
+      'For bash: source <(picorelay completion bash). For zsh: picorelay completion zsh > DIRECTORY/_picorelay, with a DIRECTORY of $fpath. For fish: picorelay completion fish > ~/.config/fish/completions/picorelay.fish.',
+    ],
+    positionals: {
+      what: {
+        count: 'one',
+        describe:
+          'bash, zsh or fish; or queued, undelivered or entry, the ids that these scripts offer',
+      },
+    },
+    options: {},
+    run: async (args, world) => (await import('./completion.ts')).completion(args, world, commands),
+  }),
 ];
