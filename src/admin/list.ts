@@ -1,5 +1,6 @@
 /** picorelay list and undelivered: two lines a mail. */
 import { escapeText } from '../mail/text.ts';
+import { parsePaces } from '../queue/rate.ts';
 import type { Attempt } from '../spool/result.ts';
 import type { Spool } from '../spool/spool.ts';
 import { type Output, printJson, type World } from './command.ts';
@@ -52,7 +53,9 @@ export function list(options: ListOptions, world: World): number {
     return 0;
   }
   printViews(views, shortIds([...queued, ...refused]), now, world.stdout);
-  const lines = paused.map((pause) => paint(world.stdout, 'yellow', pauseLine(pause)));
+  const lines = [...paused.map(pauseLine), ...stormLines(spool)].map((line) =>
+    paint(world.stdout, 'yellow', line),
+  );
   if (options.state !== 'undelivered' && refused.length > 0) {
     lines.push(`${count(refused.length, 'mail')} in Undelivered: picorelay undelivered`);
   }
@@ -164,6 +167,16 @@ function stateWords(
 /** Which routes are paused and why. */
 export function pausedRoutes(spool: Spool): readonly (readonly [string, Attempt])[] {
   return ifSpool(() => [...spool.pausedRoutes()], []);
+}
+
+/** Whose mail the storm guard holds back, one line each. */
+function stormLines(spool: Spool): readonly string[] {
+  const paces = ifSpool(() => [...parsePaces(spool.readRates())], []);
+  return paces.flatMap(([uid, { held }]) => {
+    if (held === undefined) return [];
+    const since = new Date(held).toISOString();
+    return [`mail of user ${uid} is held back since ${since}: more than control/userrate allows`];
+  });
 }
 
 export function pauseLine([route, trouble]: readonly [string, Attempt]): string {

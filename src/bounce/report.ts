@@ -17,7 +17,7 @@ import {
   originalRecipient,
   statusOf,
 } from './status.ts';
-import { subjectOf, type Telling, tell, tellDigest } from './words.ts';
+import { subjectOf, type Telling, tell, tellDigest, tellHeldBack } from './words.ts';
 
 /** In whose name a report is made, for whom and when. */
 export interface Letterhead {
@@ -68,6 +68,20 @@ export function formatDigest(head: Letterhead, items: Parameters<typeof tellDige
   const title = `Mail did not go through: ${items.length} recipients`;
   return Buffer.concat([
     fields(letterheadFields(head, title, undefined)),
+    partHead(part),
+    Buffer.from('\r\n'),
+    part.bytes,
+  ]);
+}
+
+/** Tells that mail of a user is held back, in wire form: a plain text. */
+export function formatHeldBack(
+  head: Letterhead,
+  storm: Parameters<typeof tellHeldBack>[1],
+): Buffer {
+  const part = textPart(tellHeldBack(head.host, storm));
+  return Buffer.concat([
+    fields(letterheadFields(head, 'Mail is held back: one user sends too much', undefined)),
     partHead(part),
     Buffer.from('\r\n'),
     part.bytes,

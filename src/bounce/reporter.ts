@@ -7,6 +7,7 @@
  * mail is told without a note, because nothing of it is left: there a crash loses the report.
  */
 import { type Control, ControlError } from '../control/control.ts';
+import { loginName } from '../control/host.ts';
 import { readTables, routeOf } from '../control/routing.ts';
 import type { Log } from '../log/log.ts';
 import { reversePathFor } from '../mail/raw-address.ts';
@@ -20,7 +21,7 @@ import { HOUR, Ledger, type Owed } from './ledger.ts';
 import { readOriginal } from './original.ts';
 import { addresseeOf, type Policy, readPolicy } from './policy.ts';
 import { rationOf } from './ration.ts';
-import { formatDigest, formatReport, type Letterhead } from './report.ts';
+import { formatDigest, formatHeldBack, formatReport, type Letterhead } from './report.ts';
 import type { Fate, Kind } from './status.ts';
 
 /** One message of which a report may be due, with those of its recipients that it is about. */
@@ -77,6 +78,30 @@ export class Reporter {
       const policy = readPolicy(this.#control);
       const to = addresseeOf(policy, sender, addresses(asked));
       if (to !== undefined) this.#send(policy, to, 'relayed', asked, message);
+    });
+  }
+
+  /**
+   * The storm guard holds mail of a user back from now on: the administrator is told, or where nobody is
+   * named the sender of the first mail of it. Never throws; it is told once.
+   */
+  heldBack(first: Entry, uid: number, held: number, limit: number): void {
+    this.#guard(first.base, () => {
+      const policy = readPolicy(this.#control);
+      const message = this.#spool.look(first.base, 'spool', formatName(first.base, first.state));
+      try {
+        const { sender } = message;
+        const to = policy.admin ?? sender;
+        if (policy.mode === 'off' || to === '') return;
+        const { subject } = readOriginal(message, 0);
+        const user = `${loginName(uid)} (${uid})`;
+        const letter = formatHeldBack(this.#letterhead(policy, to, 'held'), {
+          ...{ user, limit, held, sender, subject },
+        });
+        this.#submit(policy, to, letter, [], 'held');
+      } finally {
+        message.close();
+      }
     });
   }
 
@@ -183,7 +208,7 @@ export class Reporter {
     to: string,
     report: Buffer,
     fates: readonly Fate[],
-    kind: Kind | 'digest',
+    kind: Kind | 'digest' | 'held',
   ): void {
     const [base = ''] = this.#spool.submit(
       { sender: '', recipients: policy.deliver(to) },
@@ -198,7 +223,7 @@ export class Reporter {
     for (const { id } of fates) this.#log.reported({ id, to, kind, report: base });
   }
 
-  #letterhead(policy: Policy, to: string, kind: Kind | 'digest'): Letterhead {
+  #letterhead(policy: Policy, to: string, kind: Kind | 'digest' | 'held'): Letterhead {
     const time = new Date(this.#now());
     const digits = time.toISOString().replace(/\D/g, '');
     return {

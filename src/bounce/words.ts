@@ -97,6 +97,35 @@ export function tellDigest(
   ];
 }
 
+/** The text that a storm guard's administrator gets: whose mail is held back, why, what to do. */
+export function tellHeldBack(
+  host: string,
+  storm: {
+    readonly user: string;
+    readonly limit: number;
+    readonly held: number;
+    readonly sender: string;
+    readonly subject: string | undefined;
+  },
+): readonly string[] {
+  const { user, limit, held, sender, subject } = storm;
+  return [
+    `This is the mail relay on ${host}.`,
+    '',
+    ...cut(`The user ${escapeText(user)} sends so much mail that it is held back from now on.`, ''),
+    `${limit} recipients an hour is the limit of control/userrate; by now ${held} wait.`,
+    'Nothing is lost: what waits goes out at that rate.',
+    '',
+    'The first mail that was held back:',
+    ...cut(`    from <${escapeText(sender)}>`, ''),
+    ...labelled('subject', subject),
+    '',
+    'On that host, picorelay list shows what waits and picorelay retry sends what you',
+    'name. If all of it is meant to go out now, remove control/userrate for a while.',
+    'You are told of this user again when an hour has passed without too much mail.',
+  ];
+}
+
 function tellFate(kind: Kind, fate: Fate, room: number): readonly string[] {
   const { last, history, recipient } = fate;
   const lines = [`    <${escapeText(recipient.address)}>`, `        ${what(kind, last)}`];

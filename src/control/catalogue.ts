@@ -503,6 +503,12 @@ const userbytes = limitFile(
   'How many octets of messages one user may have in the queue. root has no such limit.',
 );
 
+const userrate = limitFile(
+  'userrate',
+  'recipients',
+  'How many recipients an hour the mail of one user may go to. So many may go at once; what is more stays in the queue and goes out at that rate. adminaddr, or else the sender, is told once when that begins. Reports are not counted, and picorelay retry sends all the same.',
+);
+
 const spoolfree: ControlFile<Floor> = {
   name: 'spoolfree',
   kind: 'value',
@@ -690,7 +696,7 @@ const alert: ControlFile<readonly AlertRoad[]> = {
   name: 'alert',
   kind: 'list',
   takes: ALERT_EXAMPLES,
-  help: 'How the admin hears, by another way than mail, that mail is held up or was refused, or that a certificate or token is about to end, once when that begins and once when it is over. A command gets the alert on its standard input, as text or as JSON, and has 30 seconds; a URL gets the JSON; a file holds what is wrong while it lasts, and has to be one that the owner of the spool may write.',
+  help: 'How the admin hears, by another way than mail, that mail is held up or was refused, that a user’s mail is held back, that the disk has no room for new mail, or that a certificate or token is about to end, once when that begins and once when it is over. A command gets the alert on its standard input, as text or as JSON, and has 30 seconds; a URL gets the JSON; a file holds what is wrong while it lasts, and has to be one that the owner of the spool may write.',
   absent: { value: [], means: 'only the log tells' },
   parse: (lines) => {
     const roads = parseAlert(lines);
@@ -803,6 +809,7 @@ const files = {
   maxrecipients,
   userentries,
   userbytes,
+  userrate,
   spoolfree,
   immediate,
   linger,

@@ -112,6 +112,11 @@ export class Log {
     this.#event(event, fields);
   }
 
+  /** A user sends more than control/userrate allows: told once, when it begins. */
+  heldBack(uid: number, held: number, limit: number): void {
+    this.#event('storm', { uid, held, limit });
+  }
+
   corrupt(id: string, reason: string): void {
     this.#event('corrupt', { id, said: reason });
   }

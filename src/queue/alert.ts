@@ -104,6 +104,24 @@ export function heldUpDomains(
   };
 }
 
+/** A disk without room for new mail. */
+export function fullDisk(shortage: string, since: number): Condition {
+  return {
+    key: 'disk floor',
+    since,
+    summary: `new mail is refused until the disk has room: ${shortage}, see control/spoolfree`,
+  };
+}
+
+/** A user whose mail is held back by the storm guard. */
+export function heldBack(uid: string, since: number): Condition {
+  return {
+    key: `storm ${uid}`,
+    since,
+    summary: `mail of user ${uid} is held back, more than control/userrate allows: see picorelay list`,
+  };
+}
+
 /** Mail that went to Undelivered; over when none did for a day, or when the folder is empty. */
 export interface Refusals {
   /** Milliseconds since 1970-01-01 UTC. */

@@ -8,9 +8,12 @@ import type { ControlValues } from '../control/catalogue.ts';
 import { type Control, ControlError } from '../control/control.ts';
 import { isDirectName } from '../control/routing.ts';
 import type { Log } from '../log/log.ts';
+import { type Floor, NO_LIMITS } from '../mail/limits.ts';
 import {
   type Condition,
   formatNews,
+  fullDisk,
+  heldBack,
   heldUp,
   heldUpDomains,
   type News,
@@ -21,7 +24,8 @@ import {
   refusedMail,
   type Told,
 } from '../queue/alert.ts';
-import { replaceText } from '../spool/disk.ts';
+import { parsePaces } from '../queue/rate.ts';
+import { hasCode, replaceText } from '../spool/disk.ts';
 import type { Spool } from '../spool/spool.ts';
 import { runCommand } from './command.ts';
 import { endingSecrets } from './secrets.ts';
@@ -65,10 +69,13 @@ export class Alarm {
       refused === 0 && this.#spool.listUndelivered().length === 0
         ? undefined
         : refusalsAfter(before?.refusals, refused, now);
-    const conditions = [...this.#conditions(control, refusals, now), ...secrets];
+    const conditions = [
+      ...this.#conditions(control, refusals, before?.told ?? [], now),
+      ...secrets,
+    ];
     const news = newsOf(before?.told ?? [], conditions, now);
     const memory: Memory = { told: news.told, refusals };
-    if (JSON.stringify(memory) !== JSON.stringify(before)) writeMemory(this.#spool, memory);
+    if (JSON.stringify(memory) !== JSON.stringify(before)) this.#remember(memory);
     if (news.begun.length === 0 && news.over.length === 0) return;
     for (const { key, summary } of news.begun) {
       const [kind, name] = key.split(' ');
@@ -81,12 +88,27 @@ export class Alarm {
     })();
   }
 
+  /** A disk that is full is no reason to be silent about it: better told twice than not at all. */
+  #remember(memory: Memory): void {
+    try {
+      writeMemory(this.#spool, memory);
+    } catch (error) {
+      if (!hasCode(error, 'ENOSPC', 'EDQUOT', 'EROFS', 'EIO')) throw error;
+      this.#log.fault(error instanceof Error ? error.message : String(error));
+    }
+  }
+
   /** Waits for what is being told; each way has its deadline. Never throws. */
   async end(): Promise<void> {
     await this.#telling;
   }
 
-  #conditions(control: Control, refusals: Refusals | undefined, now: number): readonly Condition[] {
+  #conditions(
+    control: Control,
+    refusals: Refusals | undefined,
+    told: readonly Told[],
+    now: number,
+  ): readonly Condition[] {
     const after = valueOr(control, 'alertafter', USUAL_PATIENCE) * 1000;
     const paused = [...this.#spool.pausedRoutes()];
     const [domains, relays] = [true, false].map((direct) =>
@@ -95,8 +117,21 @@ export class Alarm {
     return [
       ...(relays ?? []).flatMap(([route, trouble]) => heldUp(route, trouble, after, now) ?? []),
       ...[heldUpDomains(domains ?? [], after, now) ?? []].flat(),
+      ...this.#lasting(told, now, valueOr(control, 'spoolfree', NO_LIMITS.floor)),
+      ...[...parsePaces(this.#spool.readRates())].flatMap(([uid, { held }]) =>
+        held === undefined ? [] : [heldBack(uid, held)],
+      ),
       ...(refusals === undefined ? [] : [refusedMail(refusals)]),
     ];
+  }
+
+  /** What began when it was first seen. */
+  #lasting(told: readonly Told[], now: number, floor: Floor): readonly Condition[] {
+    const shortage = this.#spool.shortage(floor);
+    if (shortage === undefined) return [];
+    const condition = fullDisk(shortage, now);
+    const before = told.find(({ key }) => key === condition.key);
+    return [before ?? condition];
   }
 
   async #tell(control: Control, roads: readonly AlertRoad[], news: News): Promise<void> {
@@ -107,7 +142,7 @@ export class Alarm {
     const deaf = new Set(news.begun.map(({ key }) => key));
     const memory = readMemory(this.#spool) ?? { told: [] };
     const told = memory.told.map((each) => (deaf.has(each.key) ? { ...each, heard: false } : each));
-    writeMemory(this.#spool, { ...memory, told });
+    this.#remember({ ...memory, told });
   }
 
   /** Whether the way worked. */
@@ -141,7 +176,7 @@ export class Alarm {
 }
 
 /** A malformed control file holds up all mail, and that is to be told all the same. */
-function valueOr<N extends 'alert' | 'alertafter' | 'me'>(
+function valueOr<N extends 'alert' | 'alertafter' | 'me' | 'spoolfree'>(
   control: Control,
   name: N,
   fallback: ControlValues[N],

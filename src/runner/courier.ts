@@ -15,6 +15,7 @@ import type { Answer, DialogueEvent } from '../mail/outcome.ts';
 import { reversePathFor, verpBase } from '../mail/raw-address.ts';
 import { nextProbe } from '../queue/schedule.ts';
 import { sortAnswer } from '../queue/sorting.ts';
+import { takeTurns } from '../queue/turns.ts';
 import { SessionError, type Way } from '../relay/connect.ts';
 import { Session } from '../relay/session.ts';
 import { BadBlock } from '../spool/block.ts';
@@ -50,7 +51,9 @@ interface Delivery {
   readonly relays: readonly Relay[];
   /** The way to them, where it is not that of the settings. */
   readonly way: Way | undefined;
-  readonly entries: readonly Entry[];
+  entries: readonly Entry[];
+  /** Whether the entries are in the order in which they go out. */
+  ordered: boolean;
   /** How many of the entries have been taken. */
   taken: number;
   /** Shipments that need another transaction: split, or for the next relay. */
@@ -71,6 +74,7 @@ export class Courier {
   readonly #world: World;
   readonly #reporter: Reporter;
   readonly #route: Route;
+  readonly #userOf: (entry: Entry) => string;
   /** Open sessions that nobody uses. */
   #idle: Session[] = [];
   /** Relays that failed before, and until when they are asked last. */
@@ -81,8 +85,16 @@ export class Courier {
   readonly #dead = new Set<Session>();
   #trouble: Trouble | undefined;
 
-  constructor(spool: Spool, control: Control, log: Log, world: World, route: Route) {
+  constructor(
+    spool: Spool,
+    control: Control,
+    log: Log,
+    world: World,
+    route: Route,
+    userOf: (entry: Entry) => string,
+  ) {
     this.#spool = spool;
+    this.#userOf = userOf;
     this.#route = route;
     this.#control = control;
     this.#log = log;
@@ -105,12 +117,13 @@ export class Courier {
    * One attempt at each of these entries.
    * @param mayExpire whether an entry past its lifetime is given up
    * @param stop asked before each message: true ends the delivery early, nothing is lost
+   * @returns what came of them, and those that were not taken
    */
   async deliver(
     entries: readonly Entry[],
     mayExpire: boolean,
     stop: () => boolean,
-  ): Promise<Tally> {
+  ): Promise<{ readonly tally: Tally; readonly untaken: readonly Entry[] }> {
     const settlement = new Settlement(this.#spool, this.#log, this.#world, this.#reporter);
     this.#trouble = undefined;
     this.#failed.clear();
@@ -128,6 +141,7 @@ export class Courier {
         relays: 'relays' in found ? found.relays : [],
         way: 'relays' in found ? found.way : undefined,
         entries,
+        ordered: entries.length < 2,
         taken: 0,
         again: [],
         stop,
@@ -143,12 +157,12 @@ export class Courier {
         message.close();
       }
       if (delivery.fault !== undefined) throw delivery.fault.error;
-      rest = entries.slice(delivery.taken);
+      rest = delivery.entries.slice(delivery.taken);
     }
     if (this.#trouble !== undefined) {
       settlement.postpone(rest, this.#trouble, settings?.lifetime);
     }
-    return settlement.tally;
+    return { tally: settlement.tally, untaken: rest };
   }
 
   /** Ends all sessions. */
@@ -340,12 +354,32 @@ export class Courier {
   #nextShipment(delivery: Delivery, session: Session): Shipment | undefined {
     const waiting = delivery.again.shift();
     if (waiting !== undefined) return waiting;
+    if (!delivery.ordered) this.#order(delivery);
     while (delivery.taken < delivery.entries.length) {
       const limit = Math.min(delivery.settings.transactionRecipients, session.limits.recipients);
       const shipment = this.#load(this.#nextGroup(delivery, limit), delivery.settlement);
       if (shipment !== undefined) return shipment;
     }
     return undefined;
+  }
+
+  /** Users take turns. Only now, with a session open, it is worth the while to ask whose mail it is. */
+  #order(delivery: Delivery): void {
+    const parcels: { user: string; items: Entry[] }[] = [];
+    const most = delivery.settings.transactionRecipients;
+    let last = '';
+    for (const entry of delivery.entries) {
+      const prefix = prefixOf(entry.base);
+      const parcel = parcels.at(-1);
+      if (parcel !== undefined && prefix === last && parcel.items.length < most) {
+        parcel.items.push(entry);
+      } else {
+        parcels.push({ user: this.#userOf(entry), items: [entry] });
+      }
+      last = prefix;
+    }
+    delivery.entries = takeTurns(parcels);
+    delivery.ordered = true;
   }
 
   /** Entries of one submission, which stand beside each other in the listing. */

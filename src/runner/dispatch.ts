@@ -12,8 +12,10 @@ import {
   routeOf,
 } from '../control/routing.ts';
 import type { Log } from '../log/log.ts';
+import { prefixOf } from '../spool/name.ts';
 import type { Entry, Spool } from '../spool/spool.ts';
 import type { Courier } from './courier.ts';
+import { type Storm, StormGuard } from './guard.ts';
 import { restsOf } from './rests.ts';
 import type { Tally, World } from './settlement.ts';
 
@@ -25,13 +27,17 @@ export interface Errand {
   readonly mayExpire: boolean;
   /** Whether routes that are paused are probed before their time. */
   readonly probe: boolean;
+  /** Whether the storm guard may hold mail back. */
+  readonly guard: boolean;
   /** Asked before each message: true ends the delivery early, nothing is lost. */
   readonly stop: () => boolean;
 }
 
 export interface Delivered extends Readonly<Tally> {
-  /** Entries of paused routes, which were not looked at. */
+  /** Entries of paused routes, which were not looked at, and what the storm guard holds back. */
   readonly held: readonly Entry[];
+  /** Entries that were not offered, because the delivery ended early. */
+  readonly rest: readonly Entry[];
   /** When the first of those routes is probed next, in milliseconds since 1970-01-01 UTC. */
   readonly probe: number;
 }
@@ -48,6 +54,8 @@ export class Dispatcher {
   readonly #log: Log;
   readonly #world: World;
   readonly #couriers = new Map<string, Courier>();
+  /** Who submitted what, by the prefix of the names, as far as it was asked. */
+  #users = new Map<string, string>();
 
   constructor(spool: Spool, control: Control, log: Log, world: World) {
     this.#spool = spool;
@@ -69,25 +77,36 @@ export class Dispatcher {
   /** One attempt at each of these entries. */
   async deliver(entries: readonly Entry[], errand: Errand): Promise<Delivered> {
     const now = this.#world.now();
+    this.#forgetUsers(entries);
+    const guard = errand.guard ? this.#guard() : undefined;
     const held: Entry[] = [];
     const loads: Load[] = [];
     let probe = Number.POSITIVE_INFINITY;
     for (const load of this.#loads(entries)) {
       const until = errand.probe ? 0 : this.#restsUntil(load.route, now);
       if (until <= now) {
-        loads.push(load);
+        const admitted =
+          guard === undefined ? load.entries : load.entries.filter((entry) => guard.admits(entry));
+        if (admitted.length > 0) loads.push({ ...load, entries: admitted });
       } else {
         probe = Math.min(probe, until);
         held.push(...load.entries);
       }
     }
     const total: Tally = { relayed: 0, deferred: 0, refused: 0, left: 0 };
+    const rest: Entry[] = [];
     const faults: unknown[] = [];
     const worker = async (): Promise<void> => {
       for (let load = loads.shift(); load !== undefined; load = loads.shift()) {
         try {
           const courier = await this.#courierOf(load.route);
-          const tally = await courier.deliver(load.entries, errand.mayExpire, errand.stop);
+          const { tally, untaken } = await courier.deliver(
+            load.entries,
+            errand.mayExpire,
+            errand.stop,
+          );
+          guard?.giveBack(untaken);
+          rest.push(...untaken);
           total.relayed += tally.relayed;
           total.deferred += tally.deferred;
           total.refused += tally.refused;
@@ -99,8 +118,12 @@ export class Dispatcher {
       }
     };
     await Promise.all(Array.from({ length: Math.min(ROUTES_AT_A_TIME, loads.length) }, worker));
+    if (guard !== undefined) {
+      held.push(...guard.held);
+      for (const storm of guard.end()) await this.#tell(storm);
+    }
     if (faults.length > 0) throw faults[0];
-    return { ...total, held, probe };
+    return { ...total, held, rest, probe };
   }
 
   /** Domains are many: the courier of one keeps its connections only while others keep few, and goes with them. */
@@ -114,6 +137,33 @@ export class Dispatcher {
   /** Ends all sessions. */
   async close(): Promise<void> {
     await Promise.all([...this.#couriers.values()].map((courier) => courier.close()));
+  }
+
+  #guard(): StormGuard {
+    const userOf = (entry: Entry): string => this.#userOf(entry);
+    return new StormGuard(this.#spool, this.#control, userOf, this.#world.now);
+  }
+
+  #userOf(entry: Entry): string {
+    const prefix = prefixOf(entry.base);
+    let user = this.#users.get(prefix);
+    if (user === undefined) {
+      user = this.#spool.submitterOf(entry);
+      this.#users.set(prefix, user);
+    }
+    return user;
+  }
+
+  #forgetUsers(entries: readonly Entry[]): void {
+    const there = new Set(entries.map(({ base }) => prefixOf(base)));
+    this.#users = new Map([...this.#users].filter(([prefix]) => there.has(prefix)));
+  }
+
+  async #tell({ uid, limit, held, first }: Storm): Promise<void> {
+    this.#log.heldBack(uid, held, limit);
+    const { Reporter } = await import('../bounce/reporter.ts');
+    const reporter = new Reporter(this.#spool, this.#control, this.#log, this.#world.now);
+    reporter.heldBack(first, uid, held, limit);
   }
 
   #loads(entries: readonly Entry[]): Iterable<Load> {
@@ -157,7 +207,8 @@ export class Dispatcher {
     if (known !== undefined) return known;
     // Loaded only when there is something to send: most ticks of cron find nothing.
     const { Courier } = await import('./courier.ts');
-    const courier = new Courier(this.#spool, this.#control, this.#log, this.#world, route);
+    const userOf = (entry: Entry): string => this.#userOf(entry);
+    const courier = new Courier(this.#spool, this.#control, this.#log, this.#world, route, userOf);
     this.#couriers.set(route.name, courier);
     return courier;
   }

@@ -13,7 +13,7 @@ import { domainOf } from '../mail/address.ts';
 import { isDue, mayRelay, scheduleFor, watchOf } from '../queue/schedule.ts';
 import { addCounts, formatStats, parseStats } from '../queue/stats.ts';
 import { hasCode } from '../spool/disk.ts';
-import { addressOf, parseBase } from '../spool/name.ts';
+import { addressOf, type EntryState, parseBase } from '../spool/name.ts';
 import type { Entry, Spool, Swept } from '../spool/spool.ts';
 import { Takeover } from '../spool/takeover.ts';
 import { admissionOf } from './admission.ts';
@@ -52,6 +52,12 @@ const LOCK_TURN = 1000;
 /** A runner that stays looks at least and at most this often (milliseconds). */
 const LONGEST_SLEEP = 60_000;
 const SHORTEST_SLEEP = 1000;
+
+/**
+ * A pass that takes longer than this ends when there is new mail, so that nobody's waits until all of
+ * another's is gone (milliseconds). The next pass begins at once.
+ */
+const LONGEST_PASS = 5000;
 
 /** The record of this process is refreshed this often (milliseconds). */
 const TOUCH = 60_000;
@@ -184,8 +190,11 @@ class Runner {
   #alarm: Alarm | undefined;
   /** What made the last pass fail; told once while it lasts. */
   #lastFault: string | undefined;
+  #full = false;
   /** New entries that the last pass left alone: their window is closed, or their route is paused. */
   readonly #passedOver = new Set<string>();
+  /** What is to be offered due or not, and the last pass did not come to. */
+  #unfinished: ReadonlySet<string> = new Set();
 
   constructor(spool: Spool, control: Control, log: Log, world: World, lock: Lock) {
     this.#spool = spool;
@@ -299,8 +308,12 @@ class Runner {
     const { refused } = this.#total;
     this.#passedOver.clear();
     const plan = this.#plan();
-    const due = entries.filter((entry) => isToBeTried(entry, mode, plan, now));
-    const open = mode === 'now' ? due : this.#inWindows(due, plan, now);
+    const [urgent, others] = partition(
+      entries,
+      (entry) => isWaiting(entry) && (mode === 'now' || this.#unfinished.has(entry.base)),
+    );
+    const due = others.filter(({ state }) => isToBeTried(state, plan, now));
+    const open = [...urgent, ...this.#inWindows(due, plan, now)];
     const probe = open.length > 0 ? await this.#deliver(open, mode, now) : Number.POSITIVE_INFINITY;
     await this.#report(entries);
     await this.#alert(entries.length > 0, this.#total.refused - refused);
@@ -344,8 +357,12 @@ class Runner {
     const delivered = await this.#dispatcher.deliver(due, {
       mayExpire: this.#mayExpire(now),
       probe: mode === 'now',
-      stop: () => this.#stopped(),
+      guard: true,
+      stop: () => this.#stopped() || this.#isOver(now),
     });
+    this.#unfinished = new Set(
+      mode === 'now' || this.#unfinished.size > 0 ? delivered.rest.map(({ base }) => base) : [],
+    );
     this.#spool.sync();
     this.#total.relayed += delivered.relayed;
     this.#total.deferred += delivered.deferred;
@@ -371,10 +388,12 @@ class Runner {
   }
 
   async #alert(queued: boolean, refused: number): Promise<void> {
+    const full = this.#diskIsFull();
     if (this.#alarm === undefined) {
       // Most ticks have nothing to tell, and nothing that they told is to be taken back.
       const told = this.#spool.readAlerts() !== undefined;
-      if (!queued && refused === 0 && !told && !this.#hasMortalSecrets()) return;
+      const quiet = !queued && refused === 0 && !told && !full;
+      if (quiet && !this.#hasMortalSecrets()) return;
       const { Alarm } = await import('./alarm.ts');
       this.#alarm = new Alarm(this.#spool, this.#log, this.#world.now);
     }
@@ -392,9 +411,30 @@ class Runner {
     }
   }
 
+  /** Whether new mail is refused because the disk has no room for it; logged when that begins. */
+  #diskIsFull(): boolean {
+    let shortage: string | undefined;
+    try {
+      shortage = this.#spool.shortage(this.#control.get('spoolfree'));
+    } catch (error) {
+      // Who uses the file says what is wrong with it.
+      if (!(error instanceof ControlError)) throw error;
+    }
+    if (shortage !== undefined && !this.#full) {
+      this.#log.fault(`new mail is refused: ${shortage}, which control/spoolfree keeps free`);
+    }
+    this.#full = shortage !== undefined;
+    return this.#full;
+  }
+
   async #openDispatcher(): Promise<Dispatcher> {
     const { Dispatcher } = await import('./dispatch.ts');
     return new Dispatcher(this.#spool, this.#control, this.#log, this.#world);
+  }
+
+  #isOver(begun: number): boolean {
+    if (this.#listener?.pending !== true) return false;
+    return Math.abs(this.#world.now() - begun) > LONGEST_PASS;
   }
 
   #stopped(): boolean {
@@ -483,7 +523,12 @@ function isNew({ state }: Entry): boolean {
   return state.kind === 'new';
 }
 
-function isToBeTried({ state }: Entry, mode: RunMode, plan: RetryPlan, now: number): boolean {
+/** Whether an entry is one that the admin may have sent at once. */
+function isWaiting({ state }: Entry): boolean {
+  return state.kind === 'new' || state.kind === 'waiting';
+}
+
+function isToBeTried(state: EntryState, plan: RetryPlan, now: number): boolean {
   if (state.kind === 'new') return true;
-  return state.kind === 'waiting' && (mode === 'now' || isDue(plan, state.due, now));
+  return state.kind === 'waiting' && isDue(plan, state.due, now);
 }

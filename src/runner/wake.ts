@@ -66,6 +66,8 @@ export function withdrawNote(folder: string): void {
 }
 
 export interface WakeListener {
+  /** Whether a wake-up came that nobody has waited for yet. */
+  readonly pending: boolean;
   /** Waits for a wake-up; false when none came within the time or before the stop. */
   wait(milliseconds: number, stop: AbortSignal): Promise<boolean>;
   close(): Promise<void>;
@@ -100,6 +102,9 @@ export async function listenForWake(folder: string): Promise<WakeListener | unde
     notify?.();
   });
   return {
+    get pending() {
+      return woken;
+    },
     wait: async (milliseconds, stop) => {
       if (!woken && milliseconds > 0 && !stop.aborted) {
         await new Promise<void>((resolve) => {

@@ -85,6 +85,9 @@ export interface RelayRest {
   readonly until: number;
 }
 
+/** Who submitted the reports of this program. */
+export const REPORTS = 'reports';
+
 /** What a submission may still be: the limits, and what is left of them to its user. */
 interface Allowance {
   readonly limits: Limits;
@@ -696,6 +699,32 @@ export class Spool {
     }
   }
 
+  /**
+   * Who submitted an entry: a user id, or REPORTS; of a file that somebody put into the folder, its
+   * owner. An entry that has moved on or cannot be read is root's.
+   */
+  submitterOf({ base, state }: Entry): string {
+    try {
+      const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = fs.constants;
+      const path = this.#path('spool', formatName(base, state));
+      const fd = fs.openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+      try {
+        // Behind these lines only begins what a submitter could have written.
+        const start = Buffer.allocUnsafe(1024);
+        const text = start.toString('latin1', 0, fs.readSync(fd, start, 0, start.length, 0));
+        const [, uid, program] =
+          /^picorelay: .*?\nuid: (\d{1,10})\nprogram: (\S*)\n/s.exec(text) ?? [];
+        if (uid === undefined) return String(fs.fstatSync(fd).uid);
+        return program === 'bounce' ? REPORTS : uid;
+      } finally {
+        fs.closeSync(fd);
+      }
+    } catch {
+      // Whoever claims it says what is wrong.
+      return '0';
+    }
+  }
+
   /** Sender and recipient of an entry; undefined when it cannot be read, or has moved on. */
   addressesOf({ base, state }: Entry): { sender: string; recipient: string } | undefined {
     const name = parseBase(base);
@@ -772,6 +801,15 @@ export class Spool {
 
   writeStats(text: string): void {
     replaceText(this.#path('run', 'stats'), text);
+  }
+
+  /** How fast users send (queue/rate.ts); empty when there is nothing. */
+  readRates(): string {
+    return this.#readOr(this.#path('run', 'rates'));
+  }
+
+  writeRates(text: string): void {
+    replaceText(this.#path('run', 'rates'), text);
   }
 
   /** How many files lie in corrupt/. */

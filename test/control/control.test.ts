@@ -102,6 +102,7 @@ test('A folder with nothing but me has the documented defaults.', () => {
     maxrecipients: 0,
     userentries: 0,
     userbytes: 0,
+    userrate: 0,
     spoolfree: { octets: 10 * 1024 * 1024 },
     immediate: 'background',
     linger: 2,

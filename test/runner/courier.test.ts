@@ -42,6 +42,7 @@ test('A machine that fails in the middle of a delivery ends it, and every mail i
         stop: new AbortController().signal,
       },
       DEFAULT_ROUTE,
+      () => '1000',
     );
     const delivery = courier.deliver(spool.list().entries, true, () => false);
     // A claim that fails is the spool's fault and ends it; a file that cannot be opened is one mail's.

@@ -263,6 +263,7 @@ export async function playCase(t: TestContext, cell: Case): Promise<void> {
       onLine: (side, line) => talk.push(`${side}: ${line}`),
     },
     DEFAULT_ROUTE,
+    () => '0',
   );
   await courier.deliver(spool.list().entries, true, () => false);
   await courier.close();
