@@ -65,6 +65,23 @@ const RULES: readonly Rule[] = [
   },
   {
     stages: ['resolve'],
+    words: /MTA-STS policy/,
+    means:
+      'The domain demands that only certain hosts get its mail (MTA-STS), and the DNS names others now. Somebody may be redirecting it, or the domain has not brought its policy up to date.',
+    mend: NOTHING,
+  },
+  {
+    stages: ['resolve'],
+    words: /(?:mail exchangers?|address) of .* (?:not known|no valid name)/,
+    means: "The DNS cannot say now who takes the mail of the recipient's domain.",
+    mend: ({ folder }) => [
+      'Where this goes for every domain, look at the name servers of this host:',
+      '    cat /etc/resolv.conf',
+      `    ${folder}/nameservers`,
+    ],
+  },
+  {
+    stages: ['resolve'],
     words: /EAI_AGAIN/,
     means: 'The name server of this host does not answer.',
     mend: ({ host }) => [
@@ -249,6 +266,21 @@ const RULES: readonly Rule[] = [
       'Is the address right? To send it to another one:',
       `    picorelay resend ${id} --to ADDRESS`,
     ],
+  },
+  {
+    words: /^5\d\d[ -].*?\b5\.4\.6\b/,
+    means:
+      "Mail for the domain would go round in a circle: by the DNS, this host itself is the recipient's mail server.",
+    mend: ({ folder }) => [
+      'Name the host that takes it as a relay for the domain, in:',
+      `    ${folder}/smtproutes`,
+    ],
+  },
+  {
+    words: /\b5\.7\.30\b/,
+    means:
+      'The mail may travel over verified TLS only (REQUIRETLS), and the relay cannot promise that for the rest of its way.',
+    mend: () => ['Send it without REQUIRETLS, or by a relay that offers it.'],
   },
   {
     words: /\b4\.2\.2\b|\b5\.2\.2\b|quota|mailbox (?:is )?full|over ?quota/i,

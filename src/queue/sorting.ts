@@ -95,6 +95,9 @@ const ASKS_FOR_LOGIN = new RegExp(
   'is',
 );
 
+/** Codes that come with 5.5.3. */
+const TOO_MANY = [550, 552, 554];
+
 /** The first that applies wins. */
 const EXCEPTIONS: readonly Exception[] = [
   // RFC 4954 section 6: authentication required. The site's account is wrong, not the mail.
@@ -120,6 +123,15 @@ const EXCEPTIONS: readonly Exception[] = [
     verdict: AGAIN,
   },
   { stages: ['rcpt'], codes: [552], text: /too many recipients/i, verdict: RCPT },
+  // RFC 3463 section 3.6 has a code for it.
+  {
+    stages: ['rcpt'],
+    codes: TOO_MANY,
+    enhanced: /^5\.5\.3$/,
+    othersAccepted: true,
+    verdict: AGAIN,
+  },
+  { stages: ['rcpt'], codes: TOO_MANY, enhanced: /^5\.5\.3$/, verdict: RCPT },
 ];
 
 function applies(

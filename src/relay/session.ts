@@ -66,6 +66,12 @@ export interface Security {
   readonly validTo: number;
 }
 
+export interface Limits {
+  readonly recipients: number;
+  readonly domains: number;
+  readonly messages: number;
+}
+
 export class Session {
   readonly relay: Relay;
   /** What the relay offers in this session, by keyword in capitals (RFC 5321 section 4.1.1.1). */
@@ -158,14 +164,18 @@ export class Session {
     return this.#inFlight > 0 || !this.#dialogue.unsolicited;
   }
 
-  /** What the relay says it takes (RFC 9422): recipients a transaction, messages a session. */
-  get limits(): { readonly recipients: number; readonly messages: number } {
+  /** What the relay says it takes (RFC 9422): recipients and their domains a transaction, messages a session. */
+  get limits(): Limits {
     const text = this.extensions.get('LIMITS') ?? '';
     const limit = (name: string): number => {
       const match = new RegExp(`(?:^| )${name}=([1-9]\\d{0,5})(?: |$)`, 'i').exec(text);
       return match === null ? Number.POSITIVE_INFINITY : Number(match[1]);
     };
-    return { recipients: limit('RCPTMAX'), messages: limit('MAILMAX') };
+    return {
+      recipients: limit('RCPTMAX'),
+      domains: limit('RCPTDOMAINMAX'),
+      messages: limit('MAILMAX'),
+    };
   }
 
   /**

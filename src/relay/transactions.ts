@@ -347,7 +347,9 @@ export class Transactions {
     const { transaction, named } = job;
     return [
       mailCommand(transaction, this.#extensions, this.#verified),
-      ...named.map((index) => rcptCommand(transaction.recipients[index], this.#extensions)),
+      ...named.map((index) =>
+        rcptCommand(transaction.recipients[index], this.#extensions, needsUtf8(transaction)),
+      ),
     ];
   }
 
@@ -413,15 +415,29 @@ function mailCommand(
 function rcptCommand(
   recipient: Recipient | undefined,
   extensions: ReadonlyMap<string, string>,
+  needsUtf8: boolean,
 ): string {
   const address = recipient?.address ?? '';
-  const shown = extensions.has('SMTPUTF8') ? address : (toAscii(address) ?? address);
+  const utf8 = needsUtf8 && extensions.has('SMTPUTF8');
+  const shown = utf8 ? address : (toAscii(address) ?? address);
   let command = `RCPT TO:<${shown}>`;
   if (extensions.has('DSN')) {
     if (recipient?.notify !== undefined) command += ` NOTIFY=${recipient.notify}`;
-    if (recipient?.orcpt !== undefined) command += ` ORCPT=${recipient.orcpt}`;
+    const orcpt =
+      recipient?.orcpt === undefined || utf8 ? recipient?.orcpt : asciiOrcpt(recipient.orcpt);
+    if (orcpt !== undefined) command += ` ORCPT=${orcpt}`;
   }
   return command;
+}
+
+/** The address of an ORCPT in its form without SMTPUTF8 (RFC 6533 section 3); only its own type has one. */
+function asciiOrcpt(orcpt: string): string | undefined {
+  if (isAscii(orcpt)) return orcpt;
+  if (!/^utf-8;/i.test(orcpt)) return undefined;
+  return orcpt.replace(
+    /[^\x00-\x7f]/gu,
+    (character) => `\\x{${(character.codePointAt(0) ?? 0).toString(16).toUpperCase()}}`,
+  );
 }
 
 /** What this program itself has to say against a recipient before anything is sent. */

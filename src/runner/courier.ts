@@ -11,6 +11,7 @@ import { type Control, ControlError } from '../control/control.ts';
 import { formatRelay, type Relay } from '../control/relay-url.ts';
 import type { Route } from '../control/routing.ts';
 import type { Log } from '../log/log.ts';
+import { domainOf } from '../mail/address.ts';
 import type { Answer, DialogueEvent } from '../mail/outcome.ts';
 import { reversePathFor, verpBase } from '../mail/raw-address.ts';
 import { nextProbe } from '../queue/schedule.ts';
@@ -356,8 +357,9 @@ export class Courier {
     if (waiting !== undefined) return waiting;
     if (!delivery.ordered) this.#order(delivery);
     while (delivery.taken < delivery.entries.length) {
-      const limit = Math.min(delivery.settings.transactionRecipients, session.limits.recipients);
-      const shipment = this.#load(this.#nextGroup(delivery, limit), delivery.settlement);
+      const { recipients, domains } = session.limits;
+      const most = Math.min(delivery.settings.transactionRecipients, recipients);
+      const shipment = this.#load(this.#nextGroup(delivery, most, domains), delivery.settlement);
       if (shipment !== undefined) return shipment;
     }
     return undefined;
@@ -383,7 +385,11 @@ export class Courier {
   }
 
   /** Entries of one submission, which stand beside each other in the listing. */
-  #nextGroup(delivery: Delivery, limit: number): readonly Entry[] {
+  #nextGroup(
+    delivery: Delivery,
+    limit: number,
+    domainLimit = Number.POSITIVE_INFINITY,
+  ): readonly Entry[] {
     const { entries } = delivery;
     const from = delivery.taken;
     const first = entries[from];
@@ -391,10 +397,12 @@ export class Courier {
     // A variable reverse-path is another one for each recipient; one that was cut may be such.
     const sender = addressOf(parseBase(entries[from]?.base ?? '')?.sender ?? '');
     const most = sender === undefined || verpBase(sender) !== undefined ? 1 : limit;
+    const domains = new Set([recipientDomain(first)]);
     let to = from + 1;
     while (to - from < most) {
       const entry = entries[to];
       if (first === undefined || entry === undefined || prefixOf(entry.base) !== prefix) break;
+      if (domains.add(recipientDomain(entry)).size > domainLimit) break;
       // A name proves nothing: files that somebody dropped in may share a date and a pid.
       if (!this.#spool.shareFile(first, entry)) break;
       to++;
@@ -560,6 +568,13 @@ export class Courier {
       Math.max(0, Math.round((this.#world.now() - before.time) / 1000)),
     );
   }
+}
+
+/** As its name tells it; an address that was cut is a domain of its own. */
+function recipientDomain(entry: Entry | undefined): string {
+  const part = parseBase(entry?.base ?? '')?.recipient ?? '';
+  const address = addressOf(part);
+  return address === undefined ? part : domainOf(address);
 }
 
 /** A promise that nobody may be waiting for when it fails: the delivery knows of it all the same. */
