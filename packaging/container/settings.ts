@@ -20,7 +20,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { hostname } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { type ControlName, catalogue } from '../../src/control/catalogue.ts';
 import { ControlError, openControl } from '../../src/control/control.ts';
 
@@ -28,7 +28,7 @@ const MOUNTED = '/etc/picorelay';
 const SECRETS = '/run/secrets';
 const PREFIX = 'PICORELAY_';
 
-const folder = process.env['PICORELAY_CONTROL'] ?? '/run/picorelay';
+const folder = process.env['PICORELAY_CONTROL'] ?? '/run/picorelay/control';
 const problems: string[] = [];
 const values = new Map<ControlName, { readonly text: string; readonly from: string }>();
 
@@ -67,7 +67,7 @@ try {
   }
 } catch (error) {
   problems.push(
-    `${error instanceof Error ? error.message : String(error)}. ${folder} has to be a folder that is writable here and kept in memory: --tmpfs ${folder}:mode=1777`,
+    `${error instanceof Error ? error.message : String(error)}. ${dirname(folder)} has to be a folder that is writable here and kept in memory: --tmpfs ${dirname(folder)}:mode=1777`,
   );
 }
 for (const problem of problems) say(problem);

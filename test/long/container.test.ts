@@ -19,7 +19,7 @@ function instruction(word: string): string {
   return found;
 }
 
-/** Runs a command as the engine would, with the variables before it. */
+/** Runs a command as the engine would; its first word is user and group. */
 const ENGINE = `
 mount --bind / /mnt
 mount --bind /spool /mnt/var/spool/picorelay
@@ -30,7 +30,8 @@ mkdir -m 1777 /mnt/run/picorelay
 mkdir /mnt/run/secrets
 echo 'a secret' > /mnt/run/secrets/picorelay_authpassword
 mount -o remount,bind,ro /mnt
-exec chroot --userspec="$1" --groups= /mnt "$@"
+user=$1; shift
+exec chroot --userspec="$user" --groups= /mnt env -i PATH=/usr/sbin:/usr/bin "$@"
 `;
 
 test('The entry point serves without root on a read-only root', {
@@ -47,7 +48,12 @@ test('The entry point serves without root on a read-only root', {
   await must(['dpkg-deb', '-x', deb.trim(), join(out, 'tree')]);
   await must(['cp', '-r', join(out, 'tree/usr/lib/picorelay'), host.at('/opt')]);
   await must(['cp', 'build/container/settings.js', host.at('/opt/picorelay/settings.mjs')]);
-  await must(['cp', 'packaging/container/entry.sh', host.at('/opt/picorelay')]);
+  await must([
+    'cp',
+    'packaging/container/entry.sh',
+    'packaging/container/health.sh',
+    host.at('/opt/picorelay'),
+  ]);
 
   // What the Containerfile does in its last stage.
   const [, commands = ''] = /^RUN (for [\s\S]*?)\n(?=[A-Z])/m.exec(file) ?? [];
@@ -66,22 +72,12 @@ test('The entry point serves without root on a read-only root', {
   };
   const [entry = ''] = JSON.parse(instruction('ENTRYPOINT')) as string[];
   const words = JSON.parse(instruction('CMD')) as string[];
-  const variables = Object.entries(settings).map(([key, text]) => `${key}=${text}`);
-  const engine = ENGINE.replace('"$@"', `env -i PATH=/usr/sbin:/usr/bin "$@"`);
-  const container = await host.start([
-    ...[
-      'unshare',
-      '--mount',
-      '--pid',
-      '--fork',
-      '--kill-child',
-      'sh',
-      '-euc',
-      engine.replace('"$1"', `"${user}"`),
-      'sh',
-    ],
-    ...[...variables, entry, ...words],
-  ]);
+  const inContainer = (more: Readonly<Record<string, string>>, command: readonly string[]) => [
+    ...['unshare', '--mount', '--pid', '--fork', '--kill-child', 'sh', '-euc', ENGINE, 'sh', user],
+    ...Object.entries({ ...settings, ...more }).map(([key, text]) => `${key}=${text}`),
+    ...[entry, ...command],
+  ];
+  const container = await host.start(inContainer({}, words));
   t.after(() => container.stop());
   await waitFor('the socket', () => host.names('/spool').includes('socket') || container.ended(), {
     detail: container.output,
@@ -100,6 +96,21 @@ test('The entry point serves without root on a read-only root', {
   assert.match(relay.received[0]?.raw.toString() ?? '', /^Subject: from a container\r$/m);
   const login = Buffer.from('\0me\0a secret').toString('base64');
   assert.ok(relay.lines.includes(`AUTH PLAIN ${login}`), relay.lines.join('\n'));
-  assert.match(container.output(), /relayed/);
+  await waitFor('the line of the log', () => container.output().includes('relayed'));
   assert.doesNotMatch(container.output(), /a secret/);
+
+  // The engine asks for its health inside the container.
+  await container.stop();
+  const [, health = ''] = /^HEALTHCHECK .* CMD \["(.*)"\]$/m.exec(file) ?? [];
+  const asked = `${words.join(' ')} & until [ -S ${words.at(-1)} ]; do sleep 0.1; done; ${health} >&2 && echo well || echo ill; kill $!; wait`;
+  const healthOf = async (more: Readonly<Record<string, string>>): Promise<string> => {
+    rmSync(host.at('/spool/socket'), { force: true });
+    const { stdout, stderr } = await host.run(inContainer(more, ['sh', '-c', asked]));
+    return `${stdout}${stderr}`;
+  };
+  assert.match(await healthOf({}), /^well\n/);
+  assert.match(
+    await healthOf({ PICORELAY_RELAY: 'smtp://127.0.0.1:1' }),
+    /^ill\n[\s\S]*failure +relay/,
+  );
 });

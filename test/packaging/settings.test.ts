@@ -91,7 +91,7 @@ for (const [fault, env, told] of [
 
 test('A folder that cannot be written is told with the option that mends it', async () => {
   const { status, stderr } = await run([process.execPath, 'build/container/settings.js'], {
-    env: { PICORELAY_CONTROL: '/proc/picorelay', PICORELAY_ME: 'app.test' },
+    env: { PICORELAY_CONTROL: '/proc/picorelay/control', PICORELAY_ME: 'app.test' },
   });
   assert.equal(status, 78);
   assert.match(stderr, /--tmpfs \/proc\/picorelay:mode=1777/);
