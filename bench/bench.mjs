@@ -39,10 +39,11 @@ const node = [process.execPath, '-e', '0'];
 const yardstick = [compile('yardstick'), folder('yardstick')];
 const timer = compile('time');
 const sections = [];
+const tools = { site, startRelay, time, table, figure, ratio, message };
 try {
   for (const name of wanted) {
     console.error(`bench: ${name}`);
-    sections.push(`## ${name}\n\n${await PARTS[name]()}`);
+    sections.push(`## ${name}\n\n${await PARTS[name](tools)}`);
   }
   if (values.peers !== undefined) sections.push(`## Beside others\n\n${peers(values.peers)}`);
 } finally {
@@ -221,7 +222,7 @@ function compare(comparison, name, bin, only) {
   const out = join(home, 'RESULT.md');
   const run = spawnSync(
     'bash',
-    [join(comparison, 'run.sh'), '--parts', 'base,submit,loop', '--out', out, ...only],
+    [join(comparison, 'run.sh'), '--parts', 'base,submit,loop,drain', '--out', out, ...only],
     { env, stdio: ['ignore', 'ignore', 'inherit'] },
   );
   if (run.status !== 0) throw new Error(`the comparison ended with ${run.status}`);
@@ -318,8 +319,8 @@ function stopRunners(home) {
 }
 
 /** A relay that takes everything, in a process of its own so that it does not wait for this one. */
-async function startRelay() {
-  const child = spawn(process.execPath, ['bench/relay.mjs'], {
+async function startRelay(...words) {
+  const child = spawn(process.execPath, ['bench/relay.mjs', ...words], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const [line] = await once(child.stdout, 'data');
@@ -328,6 +329,7 @@ async function startRelay() {
     connections += String(chunk).split('\n').length - 1;
   });
   return {
+    port: Number(line),
     url: `smtp://127.0.0.1:${Number(line)}`,
     connections: () => connections,
     stop: () => child.kill(),

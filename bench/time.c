@@ -2,7 +2,8 @@
  * the same for all of them.
  *   time RUNS CALLERS INPUT -- COMMAND... [-- COMMAND...]...
  * Each command runs RUNS times with INPUT on standard input and nothing kept of its output; CALLERS at
- * once, where a round is RUNS runs of one command. A command may begin with `@ FOLDER`, which becomes its
+ * once, where a round is RUNS runs of one command. RUNS `once` is a single run, with none before it to warm
+ * up. A command may begin with `@ FOLDER`, which becomes its
  * PICORELAY_CONTROL. Prints one JSON array: per command the milliseconds
  * of each run (one caller) or of the whole round, the processor's milliseconds and the peak in KB. */
 #define _GNU_SOURCE
@@ -53,7 +54,7 @@ static double reap(long *peak) {
 
 int main(int argc, char **argv) {
   if (argc < 6) return 64;
-  int runs = atoi(argv[1]), callers = atoi(argv[2]), count = 0;
+  int warm = strcmp(argv[1], "once") != 0, runs = warm ? atoi(argv[1]) : 1, callers = atoi(argv[2]), count = 0;
   char **commands[32];
   input = argv[3];
   for (int i = 4; i < argc && count < 32; i++) {
@@ -73,7 +74,7 @@ int main(int argc, char **argv) {
       wall[c * runs] = now() - begin;
     }
   } else {
-    for (int run = -1; run < runs; run++) { /* the first one warms up */
+    for (int run = -warm; run < runs; run++) { /* the first one warms up */
       for (int c = 0; c < count; c++) {
         double begin = now();
         start(commands[c]);
