@@ -53,13 +53,15 @@ async function main(): Promise<number> {
       return EX.ok;
     case 'list': {
       const { printMailq } = await import('../src/admin/mailq.ts');
+      let folder = '';
       try {
-        const spool = new Spool(openControl(controlFolder()).get('spooldir'), process.pid);
+        folder = openControl(controlFolder()).get('spooldir');
+        const spool = new Spool(folder, process.pid);
         const text = printMailq(spool, minutesEast(new Date(), process.env['TZ']));
         for (let rest = Buffer.from(text); rest.length > 0; rest = rest.subarray(answer(rest)));
         return EX.ok;
       } catch (error) {
-        say(error instanceof Error ? error.message : String(error));
+        say(await reasonOf(error, folder, 'look at'));
         return statusOf(error);
       }
     }
@@ -101,6 +103,9 @@ function deliver(delivery: Delivery): number {
     );
     for (const warning of [...submitted.warnings, ...troublesOf(submitted.notes)]) say(warning);
     bases = submitted.bases;
+    if (bases.length === 0 && delivery.verbose) {
+      say('queued; -v shows the dialogue to root and the owner of the queue only');
+    }
   } catch (error) {
     say(`${error instanceof Error ? error.message : String(error)}; nothing was queued`);
     return statusOf(error);
@@ -112,8 +117,9 @@ function deliver(delivery: Delivery): number {
 async function runNow(run: QueueRun): Promise<number> {
   const { entriesOf } = await import('../src/sendmail/queue-run.ts');
   const control = openControl(controlFolder());
+  let folder = '';
   try {
-    const folder = control.get('spooldir');
+    folder = control.get('spooldir');
     const bases = entriesOf(openSpool(folder).list().entries, run);
     // The kernel limits the length of a command line.
     for (let from = 0; from < bases.length; from += 500) {
@@ -125,9 +131,22 @@ async function runNow(run: QueueRun): Promise<number> {
     const code = error instanceof Error && 'code' in error ? error.code : undefined;
     // No spool yet: nothing waits.
     if (code === 'ENOENT') return EX.ok;
-    say(error instanceof Error ? error.message : String(error));
+    say(await reasonOf(error, folder, 'run'));
     return statusOf(error);
   }
+}
+
+/** Why the queue was not shown or run, in one line that a user without rights can use. */
+async function reasonOf(
+  error: unknown,
+  folder: string,
+  action: 'look at' | 'run',
+): Promise<string> {
+  if (error instanceof Error && 'code' in error && error.code === 'EACCES') {
+    const { notForYou } = await import('../src/sendmail/rights.ts');
+    return notForYou(folder, action);
+  }
+  return error instanceof Error ? error.message : String(error);
 }
 
 /** -bs: SMTP on standard input and output. */

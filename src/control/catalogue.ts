@@ -255,7 +255,7 @@ const authpassword: ControlFile<string | undefined> = {
   name: 'authpassword',
   kind: 'secret',
   takes: 'one line of text without control characters',
-  help: 'The password for the login. It is refused while others may read or change the file: chmod 640.',
+  help: 'The password for the login. It is refused unless the file belongs to root or the user who sends, and only they and the group of the spool may read it: chmod 640.',
   absent: { value: undefined, means: 'no password' },
   parse: single(credential),
 };

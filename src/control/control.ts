@@ -20,7 +20,9 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { type ControlFile, type ControlName, type ControlValues, catalogue } from './catalogue.ts';
+import { groupName } from './host.ts';
 import type { Line } from './retry.ts';
+import { type Access, exposureOf, openLine, type Reader } from './secret.ts';
 
 /** The values of one control folder. */
 export interface Control {
@@ -47,8 +49,18 @@ export function openControl(
     if (texts.has(file.name)) return texts.get(file.name);
     names ??= namesIn(folder);
     if (names !== 'any' && !names.has(file.name)) return undefined;
-    texts.set(file.name, readText(path, file.kind));
+    texts.set(file.name, readText(path, file.kind, reader));
     return texts.get(file.name);
+  }
+
+  function reader(): Reader {
+    try {
+      return readerFor(load(catalogue.spooldir));
+    } catch (error) {
+      // Whoever asks for the spool hears of it.
+      if (error instanceof ControlError) return readerFor('');
+      throw error;
+    }
   }
 
   function load<T>(file: ControlFile<T>): T {
@@ -75,7 +87,7 @@ export function openControl(
  * @throws ControlError
  */
 export function readNamedFile(path: string): string {
-  const bytes = guardedBytes(path, 'list');
+  const bytes = guardedBytes(path, 'list', () => readerFor(''));
   if (bytes === undefined) {
     throw new ControlError({
       file: path,
@@ -153,8 +165,12 @@ function namesIn(folder: string): ReadonlySet<string> | 'any' {
 }
 
 /** The text of a control file, undefined when it is not there. */
-function readText(path: string, kind: keyof typeof LIMIT): string | undefined {
-  const bytes = guardedBytes(path, kind);
+function readText(
+  path: string,
+  kind: keyof typeof LIMIT,
+  reader: () => Reader,
+): string | undefined {
+  const bytes = guardedBytes(path, kind, reader);
   if (bytes === undefined) return undefined;
   if (!isUtf8(bytes)) {
     throw new ControlError({
@@ -168,22 +184,67 @@ function readText(path: string, kind: keyof typeof LIMIT): string | undefined {
 }
 
 /** The octets of a file, undefined when it is not there; every failure is a ControlError. */
-function guardedBytes(path: string, kind: keyof typeof LIMIT): Buffer | undefined {
+function guardedBytes(
+  path: string,
+  kind: keyof typeof LIMIT,
+  reader: () => Reader,
+): Buffer | undefined {
   try {
-    return readBytes(path, kind);
+    return readBytes(path, kind, reader);
   } catch (error) {
     if (error instanceof ControlError) throw error;
     const code = error instanceof Error && 'code' in error ? String(error.code) : String(error);
+    const line =
+      isSecret(kind) && code === 'EACCES'
+        ? `: ${openLine(shellWord(path), reader(), groupName)}`
+        : ' read the file and enter the folders above it.';
     throw new ControlError({
       file: path,
       expected: `a file that can be read, but reading it failed with ${code}`,
-      hint: 'Let the user that runs this program read the file and enter the folders above it.',
+      hint: `Let the user that runs this program${line}`,
       cause: error,
     });
   }
 }
 
-function readBytes(path: string, kind: keyof typeof LIMIT): Buffer | undefined {
+function isSecret(kind: keyof typeof LIMIT): boolean {
+  return kind === 'secret' || kind === 'secrets';
+}
+
+/** Who this process is to a secret. */
+export function readerFor(spool: string): Reader {
+  const uid = process.geteuid?.() ?? 0;
+  const gid = process.getegid?.() ?? 0;
+  let queue = gid;
+  try {
+    queue = statSync(spool).gid;
+  } catch {
+    // No spool yet, or out of reach: who runs this program is who runs the queue.
+  }
+  return { uid, gid, queue };
+}
+
+/**
+ * @param named where it stands, when a control file names it
+ * @throws ControlError when others can reach the file of a secret
+ */
+export function checkSecret(
+  path: string,
+  access: Access,
+  reader: Reader,
+  named: { readonly file: string; readonly line?: number | undefined } = { file: path },
+): void {
+  const exposure = exposureOf(shellWord(path), access, reader, groupName);
+  if (exposure === undefined) return;
+  const hint = `Close it: ${exposure.mend}`;
+  throw new ControlError({ ...named, expected: exposure.expected, hint });
+}
+
+function readBytes(
+  path: string,
+  kind: keyof typeof LIMIT,
+  reader: () => Reader,
+): Buffer | undefined {
   let descriptor: number;
   try {
     // Without O_NONBLOCK the open of a pipe waits for a writer.
@@ -193,7 +254,7 @@ function readBytes(path: string, kind: keyof typeof LIMIT): Buffer | undefined {
     throw error;
   }
   try {
-    const { size } = checkDescriptor(path, kind, descriptor);
+    const { size } = checkDescriptor(path, kind, descriptor, reader);
     const chunks: Buffer[] = [];
     let total = 0;
     for (;;) {
@@ -217,7 +278,12 @@ function readBytes(path: string, kind: keyof typeof LIMIT): Buffer | undefined {
 }
 
 /** Looks at the open file and not at its path, which could lead elsewhere by now. */
-function checkDescriptor(path: string, kind: keyof typeof LIMIT, descriptor: number): Stats {
+function checkDescriptor(
+  path: string,
+  kind: keyof typeof LIMIT,
+  descriptor: number,
+  reader: () => Reader,
+): Stats {
   const stats = fstatSync(descriptor);
   if (!stats.isFile()) {
     throw new ControlError({
@@ -226,14 +292,7 @@ function checkDescriptor(path: string, kind: keyof typeof LIMIT, descriptor: num
       hint: 'Remove what is there and write the value into a file.',
     });
   }
-  const open = constants.S_IROTH | constants.S_IWOTH | constants.S_IWGRP;
-  if ((kind === 'secret' || kind === 'secrets') && (stats.mode & open) !== 0) {
-    throw new ControlError({
-      file: path,
-      expected: `a file that others cannot read or change, but its mode is ${(stats.mode & 0o777).toString(8)}`,
-      hint: `Close it: chmod 640 ${shellWord(path)}`,
-    });
-  }
+  if (isSecret(kind)) checkSecret(path, stats, reader());
   return stats;
 }
 
@@ -246,7 +305,7 @@ function parseText<T>(file: ControlFile<T>, path: string, text: string): T {
   throw new ControlError({
     file: path,
     line,
-    found: file.kind === 'secret' || file.kind === 'secrets' ? undefined : found,
+    found: isSecret(file.kind) ? undefined : found,
     expected,
     hint: `Mend it${withoutIt(file)}.`,
   });

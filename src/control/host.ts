@@ -21,6 +21,21 @@ export function loginName(uid: number): string {
   return `uid${uid}`;
 }
 
+/** The name of a group; its number where it has none. */
+export function groupName(gid: number): string {
+  try {
+    const found = fs
+      .readFileSync('/etc/group', 'latin1')
+      .split('\n')
+      .map((line) => line.split(':', 3))
+      .find(([name = '', , id]) => id === String(gid) && /^\w[\w.-]*\$?$/.test(name));
+    if (found?.[0] !== undefined) return found[0];
+  } catch {
+    // Nobody knows the name.
+  }
+  return String(gid);
+}
+
 /** The first login name of a user id in the text of /etc/passwd (passwd(5)). */
 export function loginIn(passwd: string, uid: number): string | undefined {
   for (const line of passwd.split('\n')) {

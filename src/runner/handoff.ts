@@ -2,7 +2,7 @@
  * What happens after a submission is committed: a living runner is woken or one is started, in the
  * background or before the caller goes on. Whatever fails here, the mail is queued and cron finds it.
  */
-import { announceRunner, wakeRunner } from './wake.ts';
+import { announceRunner, mayRun, wakeRunner } from './wake.ts';
 
 export type Immediate = 'background' | 'wait' | 'off';
 
@@ -38,12 +38,12 @@ const EX_UNAVAILABLE = 69;
 export function handOff(handoff: Handoff): HandedOff {
   const { node, bin, environment: env, bases, verbose } = handoff;
   if (handoff.immediate === 'off' && !verbose) return OFFERED;
-  if (bases.length === 0) {
-    // A caller without rights on the spool can wake a runner and start none: cron does, or systemd.
+  const wait = verbose || handoff.immediate === 'wait';
+  if (bases.length === 0 || (wait && !mayRun(handoff.spoolFolder))) {
+    // A caller without rights can wake a runner and start none: cron does, or systemd.
     wakeRunner(handoff.spoolFolder);
     return OFFERED;
   }
-  const wait = verbose || handoff.immediate === 'wait';
   if (!wait && wakeRunner(handoff.spoolFolder)) return OFFERED;
   if (!wait && !announceRunner(handoff.spoolFolder, handoff.now)) return OFFERED;
   if (wait) {

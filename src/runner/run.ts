@@ -59,6 +59,9 @@ const SHORTEST_SLEEP = 1000;
  */
 const LONGEST_PASS = 5000;
 
+/** A runner that is woken for nothing rests at most this long (milliseconds). */
+const LONGEST_REST = 1000;
+
 /** The record of this process is refreshed this often (milliseconds). */
 const TOUCH = 60_000;
 
@@ -183,6 +186,9 @@ class Runner {
   readonly #takeover: Takeover;
   /** There is more to take over at once. */
   #more = false;
+  /** Whether the last pass had anything to do, and how many wake-ups before it led to none that had. */
+  #found = false;
+  #inVain = 0;
   readonly #total: Tally = { relayed: 0, deferred: 0, refused: 0, left: 0 };
   #listener: WakeListener | undefined;
   #dispatcher: Dispatcher | undefined;
@@ -217,7 +223,7 @@ class Runner {
       const linger = mode === 'background' || this.#dispatcher?.connected ? this.#linger() : 0;
       while (
         !this.#stopped() &&
-        (this.#more || (await this.#listener?.wait(linger, this.#world.stop)))
+        (this.#more || (this.#listener !== undefined && (await this.#wait(linger))))
       ) {
         await this.#pass(wanted);
       }
@@ -273,13 +279,24 @@ class Runner {
 
   /** Whether there was a wake-up within the time. */
   async #wait(milliseconds: number): Promise<boolean> {
-    const { stop } = this.#world;
-    if (this.#listener !== undefined) return await this.#listener.wait(milliseconds, stop);
     // Where no FIFO can be made, new mail waits for the next look.
+    if (this.#listener === undefined) {
+      await this.#sleep(milliseconds);
+      return false;
+    }
+    if (this.#found) this.#inVain = 0;
+    // Whoever may wake a runner may do so for nothing, again and again.
+    if (this.#inVain > 3) await this.#sleep(Math.min(LONGEST_REST, 2 ** this.#inVain));
+    const woken = await this.#listener.wait(milliseconds, this.#world.stop);
+    this.#inVain = woken ? this.#inVain + 1 : 0;
+    return woken;
+  }
+
+  async #sleep(milliseconds: number): Promise<void> {
+    const { stop } = this.#world;
     await sleep(milliseconds, undefined, { signal: stop }).catch((error: unknown) => {
       if (!stop.aborted) throw error;
     });
-    return false;
   }
 
   /** Control files that were changed hold from now on, also for a runner that lives for long. */
@@ -314,6 +331,7 @@ class Runner {
     );
     const due = others.filter(({ state }) => isToBeTried(state, plan, now));
     const open = [...urgent, ...this.#inWindows(due, plan, now)];
+    this.#found ||= open.length > 0;
     const probe = open.length > 0 ? await this.#deliver(open, mode, now) : Number.POSITIVE_INFINITY;
     await this.#report(entries);
     await this.#alert(entries.length > 0, this.#total.refused - refused);
@@ -343,6 +361,7 @@ class Runner {
   #takeOver(now: number): void {
     this.#more = false;
     const report = this.#takeover.run(now, admissionOf(this.#control));
+    this.#found = report.taken > 0;
     for (const { name, reason } of report.corrupt) this.#log.corrupt(name, reason);
     for (const { reason, ...fields } of report.discarded) {
       this.#log.discarded({ ...fields, said: reason });

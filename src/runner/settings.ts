@@ -2,7 +2,13 @@
 import { createPrivateKey, type KeyObject } from 'node:crypto';
 import fs from 'node:fs';
 import { type ControlName, catalogue } from '../control/catalogue.ts';
-import { type Control, ControlError, controlTimes } from '../control/control.ts';
+import {
+  type Control,
+  ControlError,
+  checkSecret,
+  controlTimes,
+  readerFor,
+} from '../control/control.ts';
 import { isDirect, type Relay } from '../control/relay-url.ts';
 import type { RetryPlan } from '../control/retry.ts';
 import type { Route } from '../control/routing.ts';
@@ -329,24 +335,24 @@ function readPem(
 function readNamed(control: Control, { name, path, secret, line }: Place): string {
   const fault = { file: `${control.folder}/${name}`, line, found: path };
   try {
-    const open = fs.constants.S_IROTH | fs.constants.S_IWOTH | fs.constants.S_IWGRP;
     const fd = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK);
     try {
-      const { mode } = fs.fstatSync(fd);
-      if (!secret || (mode & open) === 0) return fs.readFileSync(fd, 'latin1');
+      if (secret) {
+        const { mode, uid } = fs.fstatSync(fd);
+        const reader = readerFor(control.get('spooldir'));
+        // The key may be the host's, and have a group that others share it by.
+        checkSecret(path, { mode, uid, gid: reader.queue }, reader, fault);
+      }
+      return fs.readFileSync(fd, 'latin1');
     } finally {
       fs.closeSync(fd);
     }
   } catch (error) {
+    if (error instanceof ControlError) throw error;
     throw new ControlError({
       ...fault,
       expected: 'the path of a PEM file that this user may read',
       hint: error instanceof Error ? `${error.message}.` : 'Reading it failed.',
     });
   }
-  throw new ControlError({
-    ...fault,
-    expected: 'the path of a file that others cannot read or change',
-    hint: `Close it: chmod 640 ${path}`,
-  });
 }

@@ -35,6 +35,16 @@ export function wakeRunner(folder: string): boolean {
 const ON_ITS_WAY = join('run', 'starting');
 const LONGEST_WAY = 5000;
 
+/** Whether the caller may run the queue, which a member of the spool's group may not. */
+export function mayRun(folder: string): boolean {
+  try {
+    fs.accessSync(join(folder, 'run'), fs.constants.W_OK);
+    return true;
+  } catch (error) {
+    return !hasCode(error, 'EACCES');
+  }
+}
+
 /**
  * Notes that a runner is on its way; false when one is already, and nobody else has to start one.
  * @param now milliseconds since 1970-01-01 UTC
@@ -97,7 +107,7 @@ export async function listenForWake(folder: string): Promise<WakeListener | unde
   }
   let woken = false;
   let notify: (() => void) | undefined;
-  const close = (bun === undefined ? readBySocket : readByBun)(fd, (heard) => {
+  const { listen, close } = (bun === undefined ? readBySocket : readByBun)(fd, (heard) => {
     woken ||= heard;
     notify?.();
   });
@@ -114,30 +124,45 @@ export async function listenForWake(folder: string): Promise<WakeListener | unde
             resolve();
           };
           stop.addEventListener('abort', notify, { once: true });
+          listen();
         });
         if (notify !== undefined) stop.removeEventListener('abort', notify);
         notify = undefined;
       }
       const was = woken;
       woken = false;
+      // Who works may ask whether there is more.
+      listen();
       return was;
     },
     close,
   };
 
-  function readBySocket(descriptor: number, then: (heard: boolean) => void): () => Promise<void> {
+  function readBySocket(descriptor: number, then: (heard: boolean) => void): FifoReader {
     const fifo = new Socket({ fd: descriptor, readable: true, writable: false });
-    fifo.on('data', () => then(true));
+    fifo.on('data', () => {
+      fifo.pause();
+      then(true);
+    });
     fifo.on('error', () => then(false));
-    return async () => {
-      // After an error it has closed itself.
-      if (fifo.closed) return;
-      await new Promise<void>((resolve) => {
-        fifo.once('close', () => resolve());
-        fifo.destroy();
-      });
+    return {
+      listen: () => fifo.resume(),
+      close: async () => {
+        // After an error it has closed itself.
+        if (fifo.closed) return;
+        await new Promise<void>((resolve) => {
+          fifo.once('close', () => resolve());
+          fifo.destroy();
+        });
+      },
     };
   }
+}
+
+/** Everybody may write into the FIFO, without end: it is read only while somebody waits for it. */
+interface FifoReader {
+  readonly listen: () => void;
+  readonly close: () => Promise<void>;
 }
 
 /** What of bun is used here, whose sockets take no descriptor. */
@@ -147,25 +172,28 @@ interface Bun {
 
 const bun = (globalThis as { readonly Bun?: Bun }).Bun;
 
-function readByBun(descriptor: number, then: (heard: boolean) => void): () => Promise<void> {
+function readByBun(descriptor: number, then: (heard: boolean) => void): FifoReader {
   const reader = bun?.file(descriptor).stream().getReader();
-  const read = (): void => {
-    reader?.read().then(
-      ({ done }) => {
-        if (done) return;
-        then(true);
-        read();
-      },
-      () => then(false),
-    );
-  };
-  read();
+  let reading = false;
   let closed = false;
-  return async () => {
-    if (closed) return;
-    closed = true;
-    await reader?.cancel();
-    fs.closeSync(descriptor);
+  return {
+    listen: () => {
+      if (reading) return;
+      reading = true;
+      reader?.read().then(
+        ({ done }) => {
+          reading = false;
+          if (!done) then(true);
+        },
+        () => then(false),
+      );
+    },
+    close: async () => {
+      if (closed) return;
+      closed = true;
+      await reader?.cancel();
+      fs.closeSync(descriptor);
+    },
   };
 }
 

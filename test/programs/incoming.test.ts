@@ -1,56 +1,15 @@
 // Users without rights on the spool submit by incoming/, and whoever runs the queue takes their mail over:
 // real users, real programs, and what hostile users leave there. Only root can be all of them.
 import assert from 'node:assert/strict';
-import { chmodSync, chownSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { chmodSync, chownSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
+import { asOther, BOB, EVE, placeFor, QUEUE, QUIET, WWW } from '../support/place.ts';
 import { run, start, waitFor } from '../support/process.ts';
-import { startRelay, type TestRelay } from '../support/relay.ts';
-import { type Site, siteFor } from '../support/site.ts';
-import { asUser, canStartNode, isRoot, programsForAll, queueCommand } from '../support/users.ts';
+import { siteFor } from '../support/site.ts';
+import { asUser, canStartNode, programsForAll, queueCommand } from '../support/users.ts';
 
 const LETTER = 'Subject: s\n\nb\n';
-const asOther = isRoot ? false : 'only root can become another user';
-
-/** Users that need no name: the queue's, and three who submit. */
-const QUEUE = 61001;
-const WWW = 61033;
-const EVE = 61666;
-const BOB = 61002;
-
-interface Place {
-  readonly site: Site;
-  readonly bin: string;
-  readonly relay: TestRelay;
-  readonly incoming: string;
-  /** Runs the queue once, as cron does. */
-  cron(): Promise<void>;
-}
-
-/** A site whose spool belongs to a user of its own, laid out by a first run. */
-async function placeFor(t: TestContext, mode = 0o711): Promise<Place | undefined> {
-  const site = siteFor(t);
-  if (!(await canStartNode(site, WWW))) {
-    t.skip('node is not to be started by others');
-    return undefined;
-  }
-  mkdirSync(site.spool);
-  chownSync(site.spool, QUEUE, QUEUE);
-  chmodSync(site.spool, mode);
-  chmodSync(join(site.folder, 'log'), 0o666);
-  chmodSync(site.folder, 0o755);
-  const relay = await startRelay(t);
-  site.relays(relay.port);
-  const bin = programsForAll(t);
-  // As root, as cron does; what it loads later it has to load as the queue's user.
-  const cron = async (): Promise<void> => {
-    assert.deepEqual(await run([join(bin, 'picorelay-cron')], { env: site.env }), sent);
-  };
-  await cron();
-  return { site, bin, relay, incoming: join(site.spool, 'incoming'), cron };
-}
-
-const sent = { status: 0, stdout: '', stderr: '' };
 
 test('Every program that submits takes the road of a user without rights by itself', {
   skip: asOther,
@@ -60,20 +19,20 @@ test('Every program that submits takes the road of a user without rights by itse
   const { site, bin, relay, incoming, cron } = place;
   const as = (command: readonly string[], input = '') => asUser(site, WWW, command, input);
   const mail = 'To: c@x.test\nCc: d@x.test\nSubject: s\n\nb\n';
-  assert.deepEqual(await as([join(bin, 'sendmail'), '-t', '-i'], mail), sent);
+  assert.deepEqual(await as([join(bin, 'sendmail'), '-t', '-i'], mail), QUIET);
   assert.deepEqual(
     await as([join(bin, 'sendmail'), '-odi', '-f', 'w@x.test', 'e@x.test'], LETTER),
-    sent,
+    QUIET,
   );
-  assert.deepEqual(await as([join(bin, 'qmail-inject'), 'f@x.test'], LETTER), sent);
+  assert.deepEqual(await as([join(bin, 'qmail-inject'), 'f@x.test'], LETTER), QUIET);
   assert.deepEqual(
     await as(queueCommand(join(bin, 'qmail-queue'), join(site.folder, 'q'), LETTER)),
-    sent,
+    QUIET,
   );
   const large = `Subject: large\n\n${'0123456789\n'.repeat(200_000)}`;
   assert.deepEqual(
     await as(queueCommand(join(bin, 'qmail-queue'), join(site.folder, 'q'), large)),
-    sent,
+    QUIET,
   );
   const session =
     'HELO x\r\nMAIL FROM:<w@x.test>\r\nRCPT TO:<g@x.test>\r\nDATA\r\nSubject: s\r\n\r\nb\r\n.\r\nQUIT\r\n';
@@ -127,7 +86,7 @@ test('What is believed of a file is its owner, not what its block says', {
     ['sh', '-c', 'cat > "$0"', join(incoming, 'anything')],
     file,
   );
-  assert.deepEqual(made, sent);
+  assert.deepEqual(made, QUIET);
   await run([join(bin, 'picorelay-cron')], { env: site.env });
   const [name = '', ...others] = site.queued();
   assert.deepEqual(others, []);
@@ -147,7 +106,7 @@ test('A member of the group that the spool hands on submits straight into it', {
   const { site, bin, relay, incoming, cron } = place;
   site.control('immediate', undefined);
   const command = [join(bin, 'sendmail'), 'a@x.test', 'b@x.test'];
-  assert.deepEqual(await asUser(site, BOB, command, LETTER, [QUEUE]), sent);
+  assert.deepEqual(await asUser(site, BOB, command, LETTER, [QUEUE]), QUIET);
   assert.equal(site.queued().length, 2);
   for (const entry of site.queued()) {
     const { uid, gid, mode } = statSync(join(site.spool, 'spool', entry));
@@ -156,7 +115,7 @@ test('A member of the group that the spool hands on submits straight into it', {
   const listed = await asUser(site, BOB, [join(bin, 'sendmail'), '-bp'], '', [QUEUE]);
   assert.match(listed.stdout, /in 1 Request\.\n$/);
   // Another user has no rights on it: his file is the group's to read.
-  assert.deepEqual(await asUser(site, WWW, [join(bin, 'sendmail'), 'c@x.test'], LETTER), sent);
+  assert.deepEqual(await asUser(site, WWW, [join(bin, 'sendmail'), 'c@x.test'], LETTER), QUIET);
   const [name = ''] = readdirSync(incoming);
   const { uid, gid, mode } = statSync(join(incoming, name));
   assert.deepEqual([uid, gid, mode & 0o7777], [WWW, QUEUE, 0o640]);
@@ -171,7 +130,7 @@ test('Nobody but the queue’s user lists incoming or reaches another user’s f
   const place = await placeFor(t);
   if (place === undefined) return;
   const { site, bin, incoming } = place;
-  assert.deepEqual(await asUser(site, WWW, [join(bin, 'sendmail'), 'a@x.test'], LETTER), sent);
+  assert.deepEqual(await asUser(site, WWW, [join(bin, 'sendmail'), 'a@x.test'], LETTER), QUIET);
   const [name = ''] = readdirSync(incoming);
   const tried = async (line: string): Promise<number | null> =>
     (await asUser(site, EVE, ['sh', '-c', line, join(incoming, name)])).status;
@@ -192,8 +151,8 @@ test('Where root runs the queue, what waits in incoming is for root alone to rea
     return;
   }
   const bin = programsForAll(t);
-  assert.deepEqual(await site.run('sendmail', ['a@x.test'], LETTER), sent);
-  assert.deepEqual(await asUser(site, WWW, [join(bin, 'sendmail'), 'b@x.test'], LETTER), sent);
+  assert.deepEqual(await site.run('sendmail', ['a@x.test'], LETTER), QUIET);
+  assert.deepEqual(await asUser(site, WWW, [join(bin, 'sendmail'), 'b@x.test'], LETTER), QUIET);
   const incoming = join(site.spool, 'incoming');
   const [name = ''] = readdirSync(incoming);
   const { uid, mode } = statSync(join(incoming, name));
@@ -221,6 +180,92 @@ test('A living runner is woken by a user without rights', { skip: asOther }, asy
   // Its next look by itself is a minute away.
   await site.run('sendmail', ['root@x.test'], LETTER);
   await waitFor('its first mail', () => relay.received.length === 1, { detail: site.log });
-  assert.deepEqual(await asUser(site, WWW, [join(bin, 'sendmail'), 'a@x.test'], LETTER), sent);
+  assert.deepEqual(await asUser(site, WWW, [join(bin, 'sendmail'), 'a@x.test'], LETTER), QUIET);
   await waitFor('the mail', () => relay.received.length === 2, { detail: site.log });
+});
+
+test('A user without rights hears in one line who may see or run the queue', {
+  skip: asOther,
+}, async (t) => {
+  const place = await placeFor(t);
+  if (place === undefined) return;
+  const { site, bin } = place;
+  const said = async (...words: readonly string[]) =>
+    await asUser(site, WWW, [join(bin, 'sendmail'), ...words], LETTER);
+  assert.deepEqual(await said('-bp'), {
+    status: 77,
+    stdout: '',
+    stderr: `sendmail: only root and uid${QUEUE} may look at the queue; what you sent is safe there; try sudo mailq\n`,
+  });
+  assert.deepEqual(await said('-q'), {
+    status: 77,
+    stdout: '',
+    stderr: `sendmail: only root and uid${QUEUE} may run the queue; cron does each minute\n`,
+  });
+  const verbose = await said('-v', 'a@x.test');
+  assert.equal(verbose.status, 0);
+  assert.match(verbose.stderr, /^sendmail: queued; -v shows the dialogue to root [^\n]*\n$/);
+});
+
+test('A user without rights needs no secret to submit and gets none', {
+  skip: asOther,
+}, async (t) => {
+  const place = await placeFor(t);
+  if (place === undefined) return;
+  const { site, bin, relay, cron } = place;
+  site.control('authpassword', 'geheim');
+  const path = join(site.folder, 'control', 'authpassword');
+  chownSync(path, 0, QUEUE);
+  chmodSync(path, 0o640);
+  assert.deepEqual(await asUser(site, WWW, [join(bin, 'sendmail'), 'a@x.test'], LETTER), QUIET);
+  assert.notEqual((await asUser(site, WWW, ['cat', path])).status, 0);
+  await cron();
+  assert.equal(relay.received.length, 1);
+  // One that is not as it has to be is refused by who uses it, with the line that mends it.
+  for (const [uid, gid, mode] of [
+    [0, QUEUE, 0o644],
+    [0, 0, 0o600],
+    [WWW, QUEUE, 0o640],
+    [0, WWW, 0o640],
+  ] as const) {
+    chownSync(path, uid, gid);
+    chmodSync(path, mode);
+    assert.deepEqual(await asUser(site, WWW, [join(bin, 'sendmail'), 'b@x.test'], LETTER), QUIET);
+    const told = await run([join(bin, 'picorelay'), 'run', '--once'], { env: site.env });
+    const [, command = ''] =
+      /paused: [^\n]*(?:Close it|program): ([^\n]*)\n$/.exec(told.stderr) ?? [];
+    assert.match(command, /^(chown|chmod) /, told.stderr);
+    assert.equal((await run(['sh', '-c', command])).status, 0);
+    const then = await run([join(bin, 'picorelay'), 'run', '--once'], { env: site.env });
+    assert.deepEqual([then.status, then.stderr], [0, ''], command);
+  }
+  assert.equal(relay.received.length, 5);
+});
+
+test('Wake-ups without end keep no runner busy', { skip: asOther }, async (t) => {
+  const place = await placeFor(t);
+  if (place === undefined) return;
+  const { site, bin, relay } = place;
+  site.control('immediate', undefined);
+  const service = await start([join(bin, 'picorelay'), 'run'], { env: site.env });
+  t.after(service.stop);
+  await waitFor('the runner', () => site.names('run').includes('runner'), {
+    detail: service.output,
+  });
+  const flood = await start([
+    'setpriv',
+    `--reuid=${EVE}`,
+    '--clear-groups',
+    '--',
+    'sh',
+    '-c',
+    'exec cat /dev/zero > "$0"',
+    join(site.spool, 'wake'),
+  ]);
+  t.after(flood.stop);
+  assert.deepEqual(await asUser(site, WWW, [join(bin, 'sendmail'), 'a@x.test'], LETTER), QUIET);
+  await waitFor('the mail', () => relay.received.length === 1, { detail: site.log });
+  // Only so much goes into the FIFO as the runner takes out of it: a full one each time that it looks.
+  const written = /^wchar: (\d+)$/m.exec(readFileSync(`/proc/${flood.pid}/io`, 'latin1'))?.[1];
+  assert.ok(Number(written) > 0 && Number(written) < 16 * 1024 * 1024, `${written} octets`);
 });
