@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { type ControlName, catalogue } from '../control/catalogue.ts';
 import { type Control, ControlError } from '../control/control.ts';
 import { escapeText } from '../mail/text.ts';
+import { endingSecrets } from '../runner/secrets.ts';
 import { hasCode } from '../spool/disk.ts';
 import { type Finding, failure, ok, warning } from './finding.ts';
 import { count } from './layout.ts';
@@ -43,6 +44,7 @@ export function checkControl(control: Control, reader: Reader, now: number): rea
     ...missingFindings(control, known),
     ...strange.map((name) => strangeFinding(folder, name)),
     ...certificateFindings(control, now),
+    ...tokenFindings(control, now),
   ];
   const bad = new Set(problems.map(({ what }) => what));
   const sound = known.length === 0 ? 'none is set' : known.join(' ');
@@ -148,6 +150,13 @@ function certificateFindings(control: Control, now: number): readonly Finding[] 
     if (error instanceof ControlError) return [];
     return [failure(`the certificate in ${path} cannot be read: ${messageOf(error)}`)];
   }
+}
+
+/** What access tokens are asked for with; the certificate has been looked at. */
+function tokenFindings(control: Control, now: number): readonly Finding[] {
+  return endingSecrets(control, now).flatMap(({ key, summary }) =>
+    key === 'secret oauthrefreshtoken' ? [warning(summary)] : [],
+  );
 }
 
 /** Whether somebody who is not root has these rights by the bits of a mode. */

@@ -5,6 +5,7 @@
 import { ControlError } from '../control/control.ts';
 import type { Spool } from '../spool/spool.ts';
 import { checkControl, fromControlError } from './check-control.ts';
+import { checkDkim } from './check-dkim.ts';
 import { checkHost, checkRunner } from './check-host.ts';
 import { checkRelays } from './check-relay.ts';
 import { checkQueue, checkSpool, ownerOf } from './check-spool.ts';
@@ -75,7 +76,10 @@ async function findingsOf(area: Area, world: World): Promise<readonly Finding[]>
       return checkQueue(spool, control, now);
     case 'runner':
       return checkRunner(spool, now);
-    case 'relay':
-      return await checkRelays(control, spool, world.now);
+    case 'relay': {
+      const findings = await checkRelays(control, spool, world.now);
+      const told = new Set(findings.map(({ what }) => what));
+      return [...findings, ...(await checkDkim(control)).filter(({ what }) => !told.has(what))];
+    }
   }
 }

@@ -13,7 +13,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { startersIn } from '../../src/admin/check-host.ts';
+import { keyRecord } from '../../src/mail/dkim.ts';
 import { makeCertificate, noOpenssl } from '../support/certificates.ts';
+import { makeKey } from '../support/dkim.ts';
+import { startNameServer } from '../support/dns.ts';
 import { freePort, run } from '../support/process.ts';
 import { startRelay } from '../support/relay.ts';
 import { startScripted } from '../support/scripted.ts';
@@ -393,4 +396,37 @@ test('--quiet prints only what is not ok', async (t) => {
   assert.equal(status, 2);
   assert.match(stdout, /^failure +relay +[\s\S]*\n {18}> editor \S+\n$/);
   assert.equal((await site.run('picorelay', ['check', 'nonsense'])).status, 64);
+});
+
+test('The keys that sign are compared with the DNS', async (t) => {
+  const site = siteFor(t);
+  const relay = await startRelay(t);
+  site.relays(relay.port);
+  const [good, other] = [makeKey('rsa'), makeKey('ed25519')];
+  const path = join(site.folder, 'key.pem');
+  writeFileSync(path, good.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 });
+  const dns = await startNameServer(t, {
+    'a._domainkey.x.test': { TXT: [keyRecord(good).replace('; p=', '; p= ')] },
+    'b._domainkey.x.test': { TXT: ['v=DKIM1; p=', keyRecord(other)] },
+    'd._domainkey.x.test': 'SERVFAIL',
+  });
+  site.control('nameservers', dns.address);
+  site.control('dkim', ['a', 'b', 'c', 'd'].map((name) => `x.test ${name} ${path}`).join('\n'));
+  assert.match(await told(site, 'ok', 'relay'), /signed, and the DNS has a\._domainkey\.x\.test/);
+  const failures = await told(site, 'failure', 'relay');
+  assert.match(failures, /another key than b\._domainkey\.x\.test has > picorelay dkim/);
+  assert.match(failures, /the DNS has no c\._domainkey\.x\.test > picorelay dkim/);
+  assert.match(await told(site, 'warning', 'relay'), /d\._domainkey\.x\.test: .*SERVFAIL/);
+  site.control('dkim', `x.test a ${path}.none`);
+  assert.match(await told(site, 'failure', 'relay'), /control\/dkim line 1: .*ENOENT/);
+});
+
+test('A token that is about to end is a warning', async (t) => {
+  const site = siteFor(t);
+  site.control('oauthtokenurl', 'https://x.test/token');
+  site.control('oauthclientid', 'me');
+  site.control('oauthrefreshtoken', 'hush');
+  chmodSync(join(site.folder, 'control/oauthrefreshtoken'), 0o600);
+  site.control('oauthexpires', '2026-01-01');
+  assert.match(await told(site, 'warning', 'control'), /the refresh token ends at 2026-01-01/);
 });

@@ -108,9 +108,16 @@ function recordsOf(
         return record(33, Buffer.concat([octets, nameOctets(host)]));
       });
     case 'TXT':
-      return TXT.map((text) =>
-        record(16, Buffer.concat([Buffer.from([text.length]), Buffer.from(text)])),
-      );
+      return TXT.map((text) => {
+        // Strings of at most 255 octets, one after the other.
+        const strings = text.match(/.{1,255}/g) ?? [''];
+        return record(
+          16,
+          Buffer.concat(
+            strings.map((each) => Buffer.concat([Buffer.from([each.length]), Buffer.from(each)])),
+          ),
+        );
+      });
     default:
       return [];
   }
