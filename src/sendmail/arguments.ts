@@ -181,7 +181,7 @@ const OPTIONS: Readonly<Record<string, Option>> = {
       } else if (field !== undefined) {
         state.match = { field, text: text.toLowerCase() };
         state.negated = not === '!';
-      } else if (!/^(f|p?(\d+[smhdw]?)*)$/.test(value)) {
+      } else if (!/^(f|p?(\d+[smhdw])*\d*)$/.test(value)) {
         state.problem = `-q${show(value)}: expected nothing, a time, or -qI, -qS or -qR with a text`;
       }
     },

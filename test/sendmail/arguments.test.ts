@@ -273,3 +273,8 @@ test('No words make it throw, and none after -- becomes an option', () => {
     { numRuns: 1000 },
   );
 });
+
+test('A long interval behind -q that is none is refused at once', () => {
+  const parsed = parseInvocation('sendmail', [`-q${'0'.repeat(2000)}=`]);
+  assert.equal(parsed.mode, 'refuse');
+});
