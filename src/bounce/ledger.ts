@@ -1,7 +1,7 @@
 /**
  * What reports are still owed, and how many were sent: one empty file for each failed entry in
- * run/bounces/, made before the entry goes to Undelivered, erased once its sender is told; and the
- * reports of the last hour in run/reports.
+ * run/bounces/, made before the entry goes to Undelivered, erased once its sender is told; the reports of
+ * the last hour in run/reports; and in run/delays up to when delayed mail was told of.
  */
 import fs from 'node:fs';
 import { join } from 'node:path';
@@ -17,13 +17,6 @@ import { decodeBytes, encodeBytes, parseBase } from '../spool/name.ts';
 
 /** The time over which reports are counted (milliseconds). */
 export const HOUR = 3_600_000;
-
-/** A failed entry whose sender is to be told. */
-export interface Owed {
-  readonly base: string;
-  /** Milliseconds since 1970-01-01 UTC. */
-  readonly since: number;
-}
 
 /** What an address was sent within the last hour, and since when its reports are gathered instead. */
 export interface Account {
@@ -45,11 +38,13 @@ interface Line {
 export class Ledger {
   readonly #owed: string;
   readonly #reports: string;
+  readonly #delays: string;
   #lines: Line[] | undefined;
 
   constructor(spoolFolder: string) {
     this.#owed = join(spoolFolder, 'run', 'bounces');
     this.#reports = join(spoolFolder, 'run', 'reports');
+    this.#delays = join(spoolFolder, 'run', 'delays');
   }
 
   /**
@@ -68,17 +63,20 @@ export class Ledger {
     syncFolder(this.#owed);
   }
 
-  /** All that is owed, oldest mail first. */
-  owed(): readonly Owed[] {
-    return namesIn(this.#owed).flatMap((base) => {
-      try {
-        return [{ base, since: fs.statSync(join(this.#owed, base)).mtimeMs }];
-      } catch (error) {
-        // Another runner has told it meanwhile.
-        if (hasCode(error, 'ENOENT')) return [];
-        throw error;
-      }
-    });
+  /** The base names of the failed entries whose senders are to be told, oldest mail first. */
+  owed(): readonly string[] {
+    return namesIn(this.#owed);
+  }
+
+  /** Since when that is owed, in milliseconds since 1970-01-01 UTC; infinity when it is told meanwhile. */
+  since(base: string): number {
+    try {
+      return fs.statSync(join(this.#owed, base)).mtimeMs;
+    } catch (error) {
+      // Another runner has told it meanwhile.
+      if (hasCode(error, 'ENOENT')) return Number.POSITIVE_INFINITY;
+      throw error;
+    }
   }
 
   /** The sender was told, or nobody is to be. */
@@ -109,8 +107,22 @@ export class Ledger {
     this.#keep(this.#load(now).filter((line) => line.what === 'sent' || line.address !== address));
   }
 
+  /**
+   * The time up to which all that was accepted needs no report of delay any more, in milliseconds since
+   * 1970-01-01 UTC. One in the future is of a clock that was set back, and is none.
+   */
+  delaysTold(now: number): number {
+    const time = Date.parse(readOr(this.#delays).trim());
+    return time <= now ? time : Number.NEGATIVE_INFINITY;
+  }
+
+  /** Not synced: a report that a crash repeats is no harm. */
+  noteDelaysTold(time: number): void {
+    replaceText(this.#delays, `${new Date(time).toISOString()}\n`);
+  }
+
   /** Forgets an hour's gathering for addresses that nothing waits for any more. */
-  releaseOthers(waiting: ReadonlyMap<string, unknown>, now: number): void {
+  releaseOthers(waiting: ReadonlySet<string>, now: number): void {
     const lines = this.#load(now);
     const kept = lines.filter(
       ({ what, address, time }) => what === 'sent' || waiting.has(address) || now - time < HOUR,
@@ -135,20 +147,20 @@ export class Ledger {
       this.#lines = this.#lines.filter((line) => line.what === 'held' || fresh(line));
       return this.#lines;
     }
-    const all = parseLines(this.#read());
+    const all = parseLines(readOr(this.#reports));
     const lines = all.filter((line) => line.time <= now && (line.what === 'held' || fresh(line)));
     if (lines.length < all.length) this.#keep(lines);
     this.#lines = lines;
     return lines;
   }
+}
 
-  #read(): string {
-    try {
-      return fs.readFileSync(this.#reports, 'latin1');
-    } catch (error) {
-      if (hasCode(error, 'ENOENT')) return '';
-      throw error;
-    }
+function readOr(path: string): string {
+  try {
+    return fs.readFileSync(path, 'latin1');
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return '';
+    throw error;
   }
 }
 

@@ -14,20 +14,28 @@ import { reversePathFor } from '../mail/raw-address.ts';
 import { BadBlock } from '../spool/block.ts';
 import { hasCode } from '../spool/disk.ts';
 import type { StoredMessage } from '../spool/message.ts';
-import { formatName, parseBase, prefixOf } from '../spool/name.ts';
+import { addressOf, formatName, parseBase, prefixOf } from '../spool/name.ts';
 import type { Attempt } from '../spool/result.ts';
 import type { Entry, Spool } from '../spool/spool.ts';
-import { HOUR, Ledger, type Owed } from './ledger.ts';
+import { type Account, HOUR, Ledger } from './ledger.ts';
 import { readOriginal } from './original.ts';
 import { addresseeOf, type Policy, readPolicy } from './policy.ts';
 import { rationOf } from './ration.ts';
 import { formatDigest, formatHeldBack, formatReport, type Letterhead } from './report.ts';
 import type { Fate, Kind } from './status.ts';
 
+/**
+ * The most messages that one call looks into. A relay that is away for a day leaves a hundred thousand to
+ * be told of: they are told in the order of their age, by this and later calls.
+ */
+const MOST_MESSAGES = 2000;
+
 /** One message of which a report may be due, with those of its recipients that it is about. */
 interface Case {
   readonly kind: Kind;
   readonly sender: string;
+  /** When it was accepted, in milliseconds since 1970-01-01 UTC. */
+  readonly accepted: number;
   readonly fates: Fate[];
   /** Opens the message: the file of the first recipient. */
   readonly open: () => StoredMessage;
@@ -108,15 +116,16 @@ export class Reporter {
   /**
    * Sends the reports that are due: of failed entries, and of those that wait for too long. Never
    * throws; what cannot be told now is told by a later call.
+   * @param entries all that is queued, oldest first
    */
-  report(): void {
+  report(entries: readonly Entry[]): void {
     this.#guard('reports', () => {
       const policy = readPolicy(this.#control);
-      const owed = this.#ledger.owed();
-      const { entries } = this.#spool.list();
-      const cases = [...this.#failed(owed, entries), ...this.#delayed(policy, entries)];
+      const look = new Look(policy, (to) => this.#ledger.accountOf(to, this.#now()), this.#now());
+      const failed = this.#failed(this.#ledger.owed(), entries, look);
+      const delayed = this.#delayed(policy, entries, look);
       const addressed = new Map<string, Case[]>();
-      for (const each of cases) {
+      for (const each of [...failed, ...delayed.cases]) {
         const to = addresseeOf(policy, each.sender, addresses(each.fates));
         // Nobody hears of a delay but the sender, who may want to find another way.
         if (
@@ -124,20 +133,26 @@ export class Reporter {
           each.fates.length === 0 ||
           (each.kind === 'delayed' && each.sender === '')
         ) {
-          for (const settle of each.settled) settle();
-        } else {
-          addressed.set(to, [...(addressed.get(to) ?? []), each]);
+          settle(each);
+          continue;
         }
+        const those = addressed.get(to);
+        if (those === undefined) addressed.set(to, [each]);
+        else those.push(each);
       }
       for (const [to, those] of addressed) {
-        this.#guard(to, () => this.#ration(policy, to, those));
+        this.#guard(to, () => this.#ration(policy, to, those, look.left.has(to)));
       }
-      this.#ledger.releaseOthers(addressed, this.#now());
+      this.#ledger.releaseOthers(new Set([...addressed.keys(), ...look.left]), this.#now());
+      delayed.end();
     });
   }
 
-  /** Within its limit each report goes out by itself, the others together when an hour is over. */
-  #ration(policy: Policy, to: string, cases: readonly Case[]): void {
+  /**
+   * Within its limit each report goes out by itself, the others together when an hour is over.
+   * @param more whether there are others to tell, which this call has not looked into
+   */
+  #ration(policy: Policy, to: string, cases: readonly Case[], more: boolean): void {
     const [first, ...others] = cases;
     if (first === undefined) return;
     const now = this.#now();
@@ -149,12 +164,13 @@ export class Reporter {
         if (others.length === 0) this.#sendCase(policy, to, first);
         else this.#sendDigest(policy, to, cases);
         this.#ledger.release(to, now);
+        if (more) this.#ledger.hold(to, now);
         return;
       case 'each':
         for (const each of cases.slice(0, ration.count)) {
           this.#guard(to, () => this.#sendCase(policy, to, each));
         }
-        if (ration.hold) this.#ledger.hold(to, now);
+        if (ration.hold || more) this.#ledger.hold(to, now);
     }
   }
 
@@ -166,7 +182,7 @@ export class Reporter {
       message.close();
     }
     this.#ledger.noteSent(to, this.#now());
-    for (const settle of each.settled) settle();
+    settle(each);
   }
 
   #send(
@@ -200,7 +216,7 @@ export class Reporter {
     const digest = formatDigest(this.#letterhead(policy, to, 'digest'), items);
     this.#submit(policy, to, digest, fates, 'digest');
     this.#ledger.noteSent(to, this.#now());
-    for (const each of cases) for (const settle of each.settled) settle();
+    for (const each of cases) settle(each);
   }
 
   #submit(
@@ -237,59 +253,86 @@ export class Reporter {
   }
 
   /** The failed entries whose senders are still to be told, by message. */
-  #failed(owed: readonly Owed[], entries: readonly Entry[]): Iterable<Case> {
+  #failed(owed: readonly string[], entries: readonly Entry[], look: Look): Iterable<Case> {
     if (owed.length === 0) return [];
     const queued = new Set(entries.map(({ base }) => base));
     const cases = new Map<string, Case>();
-    for (const { base, since } of owed) {
-      const settle = (): void => this.#ledger.settle(base);
+    for (const base of owed) {
+      if (!look.into(base)) continue;
+      const settled = (): void => this.#ledger.settle(base);
       this.#collect(cases, {
         base,
         kind: 'failed',
         wish: 'FAILURE',
         open: () => this.#spool.look(base, 'Undelivered', base),
         history: () => this.#spool.history(base, 'Undelivered'),
-        settle,
+        settle: settled,
         gone: () => {
           // About to be refused, or taken away by the admin. A listing can miss a moving entry.
-          if (!queued.has(base) && this.#now() - since > HOUR) settle();
+          if (!queued.has(base) && this.#now() - this.#ledger.since(base) > HOUR) settled();
         },
       });
     }
     return cases.values();
   }
 
-  /** The entries that wait for longer than `delaywarn` and have not been reported so, by message. */
-  #delayed(policy: Policy, entries: readonly Entry[]): Iterable<Case> {
-    if (policy.mode === 'off' || policy.delay === 0) return [];
+  /**
+   * The entries that wait for longer than `delaywarn` and have not been reported so, by message; and what
+   * is to be called when they are told. A mark keeps the time up to which all are, so that a long queue is
+   * looked into once and not by each tick.
+   */
+  #delayed(
+    policy: Policy,
+    entries: readonly Entry[],
+    look: Look,
+  ): { readonly cases: Iterable<Case>; readonly end: () => void } {
+    if (policy.mode === 'off' || policy.delay === 0) return { cases: [], end: () => undefined };
+    const now = this.#now();
+    const mark = this.#ledger.delaysTold(now);
+    let reached = now - policy.delay;
+    let seen = false;
+    const untold = (accepted: number): void => {
+      reached = Math.min(reached, accepted - 1);
+    };
     const cases = new Map<string, Case>();
     const paused = this.#spool.pausedRoutes();
     const tables = readTables(this.#control);
     for (const entry of entries) {
       const { base, state } = entry;
-      if (state.kind !== 'waiting' && state.kind !== 'new') continue;
-      const age = this.#now() - acceptedAt(base);
-      // What is past its lifetime is about to fail.
-      if (age <= policy.delay || age > policy.lifetime) continue;
+      const accepted = acceptedAt(base);
+      if (accepted <= mark) continue;
+      if (now - accepted <= policy.delay) break;
+      seen = true;
+      // What is past its lifetime is about to fail; what is on hold waits for the administrator.
+      if (state.kind === 'held' || now - accepted > policy.lifetime) continue;
+      if (state.kind === 'sending' || !look.into(base)) {
+        untold(accepted);
+        continue;
+      }
       const history = this.#spool.history(base);
       if (history.some(({ outcome }) => outcome === 'warned')) continue;
       const addresses = paused.size === 0 ? undefined : this.#spool.addressesOf(entry);
       const route = addresses && routeOf(tables, addresses.sender, addresses.recipient);
       const trouble = route && paused.get(route.name);
-      this.#collect(cases, {
+      const collected = this.#collect(cases, {
         base,
         kind: 'delayed',
         wish: 'DELAY',
         open: () => this.#spool.look(base, 'spool', formatName(base, state)),
         history: () => (trouble === undefined ? history : [...history, trouble]),
         settle: () => this.#spool.note(base, warning(this.#now())),
-        gone: () => undefined,
+        gone: () => untold(accepted),
       });
+      if (!collected) untold(accepted);
     }
-    return cases.values();
+    const end = (): void => {
+      for (const each of cases.values()) if (each.settled.length > 0) untold(each.accepted);
+      if (seen) this.#ledger.noteDelaysTold(reached);
+    };
+    return { cases: cases.values(), end };
   }
 
-  /** Adds one entry to the case of its message. */
+  /** Adds one entry to the case of its message; false where it could not be read. */
   #collect(
     cases: Map<string, Case>,
     found: {
@@ -301,9 +344,9 @@ export class Reporter {
       readonly settle: () => void;
       readonly gone: () => void;
     },
-  ): void {
+  ): boolean {
     const { base, kind } = found;
-    this.#guard(base, () => {
+    return this.#guard(base, () => {
       let message: StoredMessage;
       try {
         message = found.open();
@@ -329,7 +372,9 @@ export class Reporter {
         const wanted = wants(recipient.notify, found.wish);
         // Before the case: one whose history cannot be read just now is told by a later call.
         const history = wanted ? found.history() : [];
-        const one = cases.get(key) ?? { kind, sender, fates: [], open: found.open, settled: [] };
+        const one = cases.get(key) ?? {
+          ...{ kind, sender, accepted: acceptedAt(base), fates: [], open: found.open, settled: [] },
+        };
         cases.set(key, one);
         one.settled.push(found.settle);
         if (!wanted) return;
@@ -347,17 +392,77 @@ export class Reporter {
     });
   }
 
-  /** One message that cannot be reported must not stop the others, nor the runner. */
-  #guard(what: string, action: () => void): void {
+  /** One message that cannot be reported must not stop the others, nor the runner. Tells whether it went well. */
+  #guard(what: string, action: () => void): boolean {
     try {
       action();
+      return true;
     } catch (error) {
       // The runner says what is wrong with the control folder; all that is owed stays noted.
-      if (error instanceof ControlError) return;
+      if (error instanceof ControlError) return false;
       if (!(error instanceof BadBlock || (error instanceof Error && 'code' in error))) throw error;
       this.#log.fault(`${what}: no report: ${error.message}`);
+      return false;
     }
   }
+}
+
+/** What one call looks into: by the names of entries, before any of them is opened. */
+class Look {
+  /** Who has more to hear than this call tells. */
+  readonly left = new Set<string>();
+  readonly #policy: Policy;
+  readonly #accountOf: (to: string) => Account;
+  readonly #now: number;
+  /** By the sender as names have it. */
+  readonly #readers = new Map<
+    string,
+    { readonly to: string | undefined; readonly waits: boolean }
+  >();
+  #messages = 0;
+  #prefix = '';
+
+  constructor(policy: Policy, accountOf: (to: string) => Account, now: number) {
+    this.#policy = policy;
+    this.#accountOf = accountOf;
+    this.#now = now;
+  }
+
+  /** Whether an entry is to be opened: there is room for its message, and its reader does not wait. */
+  into(base: string): boolean {
+    const reader = this.#readerOf(parseBase(base)?.sender ?? '');
+    const prefix = prefixOf(base);
+    const room = this.#messages < MOST_MESSAGES || prefix === this.#prefix;
+    if (room && !reader.waits) {
+      if (prefix !== this.#prefix) this.#messages++;
+      this.#prefix = prefix;
+      return true;
+    }
+    if (reader.to !== undefined) this.left.add(reader.to);
+    return false;
+  }
+
+  /** Where the name does not tell who reads, the entry has to. */
+  #readerOf(part: string): { readonly to: string | undefined; readonly waits: boolean } {
+    let reader = this.#readers.get(part);
+    if (reader === undefined) {
+      const sender = addressOf(part) ?? '';
+      const to = sender === '' ? undefined : addresseeOf(this.#policy, sender, []);
+      const waits = to !== undefined && this.#waits(to);
+      reader = { to, waits };
+      this.#readers.set(part, reader);
+    }
+    return reader;
+  }
+
+  #waits(to: string): boolean {
+    return rationOf(1, this.#accountOf(to), this.#policy.limit, this.#now).how === 'wait';
+  }
+}
+
+/** Its sender has been told, or nobody is to be. */
+function settle(each: Case): void {
+  for (const settled of each.settled.splice(0)) settled();
 }
 
 /** RFC 3461 section 4.1: without NOTIFY the sender hears of failures and delays. */

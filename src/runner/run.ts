@@ -333,10 +333,10 @@ class Runner {
     const open = [...urgent, ...this.#inWindows(due, plan, now)];
     this.#found ||= open.length > 0;
     const probe = open.length > 0 ? await this.#deliver(open, mode, now) : Number.POSITIVE_INFINITY;
-    await this.#report(entries);
-    await this.#alert(entries.length > 0, this.#total.refused - refused);
     // What was put off just now has a time that the listing before did not know.
     const left = open.length > 0 ? this.#spool.list().entries : entries;
+    await this.#report(left);
+    await this.#alert(entries.length > 0, this.#total.refused - refused);
     return left.reduce(
       (next, { state }) =>
         state.kind === 'waiting' && state.due > now ? Math.min(next, state.due) : next,
@@ -403,7 +403,7 @@ class Runner {
       const { Reporter } = await import('../bounce/reporter.ts');
       this.#reporter = new Reporter(this.#spool, this.#control, this.#log, this.#world.now);
     }
-    this.#reporter.report();
+    this.#reporter.report(entries);
   }
 
   async #alert(queued: boolean, refused: number): Promise<void> {

@@ -88,7 +88,7 @@ class Desk {
   }
 
   reports(): { readonly to: string; readonly text: string }[] {
-    this.reporter.report();
+    this.reporter.report(this.spool.list().entries);
     return this.collect();
   }
 }
@@ -127,7 +127,7 @@ test('A crash between the refusal and the report loses none', (t) => {
     () => NOW,
   );
   // Without control/me nothing can be told, and nothing is forgotten.
-  next.report();
+  next.report(desk.spool.list().entries);
   assert.deepEqual(desk.collect(), []);
   assert.equal(desk.reports().length, 1);
 });
@@ -185,15 +185,15 @@ test('A report that fails goes to doublebounceto, and what fails there ends', (t
   const desk = new Desk(t);
   desk.control('doublebounceto', 'boss@z.test');
   desk.fail('jo@x.test', { address: 'a@y.test' });
-  desk.reporter.report();
+  desk.reporter.report(desk.spool.list().entries);
   const [bounce] = desk.spool.list().entries;
   desk.refuse([bounce?.base ?? '']);
-  desk.reporter.report();
+  desk.reporter.report(desk.spool.list().entries);
   const [double, ...others] = desk.spool.list().entries;
   assert.match(double?.base ?? '', /::boss@z\.test$/);
   assert.deepEqual(others, []);
   desk.refuse([double?.base ?? '']);
-  desk.reporter.report();
+  desk.reporter.report(desk.spool.list().entries);
   assert.deepEqual(desk.spool.list().entries, []);
   assert.equal(desk.spool.listUndelivered().length, 3);
 });
@@ -254,16 +254,18 @@ test('Mail that waits too long is reported once, to its sender alone', (t) => {
 });
 
 test('A delay is not told where delaywarn is 0, or when the mail is about to expire', (t) => {
-  const desk = new Desk(t);
-  desk.submit('jo@x.test', [{ address: 'a@y.test' }]);
-  desk.control('delaywarn', '0');
-  desk.now += 100 * HOUR;
-  assert.deepEqual(desk.reports(), []);
-  desk.control('delaywarn', '4h');
-  desk.control('queuelifetime', '99h');
-  assert.deepEqual(desk.reports(), []);
-  desk.control('queuelifetime', '101h');
-  assert.equal(desk.reports().length, 1);
+  for (const [delay, lifetime, reports] of [
+    ['0', '101h', 0],
+    ['4h', '99h', 0],
+    ['4h', '101h', 1],
+  ] as const) {
+    const desk = new Desk(t);
+    desk.submit('jo@x.test', [{ address: 'a@y.test' }]);
+    desk.control('delaywarn', delay);
+    desk.control('queuelifetime', lifetime);
+    desk.now += 100 * HOUR;
+    assert.equal(desk.reports().length, reports);
+  }
 });
 
 test('A paused route is the reason that a delay report gives', (t) => {
@@ -316,6 +318,39 @@ test('Three hundred mails that wait are not three hundred reports', (t) => {
   assert.deepEqual(desk.reports(), []);
 });
 
+test('A long queue is looked into once, and while its sender waits for the digest not at all', (t) => {
+  const desk = new Desk(t);
+  const opened = (): number => {
+    const { entries } = desk.spool.list();
+    const { calls } = watch(desk.spool.folder, () => desk.reporter.report(entries));
+    desk.collect();
+    return calls.filter(({ label }) => /^(open|readFile) spool/.test(label)).length;
+  };
+  for (let n = 0; n < 100; n++) desk.submit('jo@x.test', [{ address: `a${n}@y.test` }]);
+  desk.submit('ann@x.test', [{ address: 'b@y.test' }]);
+  desk.now += 5 * HOUR;
+  assert.ok(opened() > 100);
+  // Only the one that was told of is looked at, since those before it were not.
+  assert.ok(opened() <= 1);
+  desk.now += HOUR;
+  assert.ok(opened() > 100);
+  assert.equal(opened(), 0);
+  desk.submit('jo@x.test', [{ address: 'c@y.test' }]);
+  desk.now += 5 * HOUR;
+  assert.ok(opened() > 0);
+  assert.equal(opened(), 0);
+});
+
+test('More than one call tells of is told of by the next ones, each mail once', (t) => {
+  const desk = new Desk(t);
+  desk.control('bounceslimit', '10000');
+  for (let n = 0; n < 2500; n++) desk.submit(`u${n}@x.test`, [{ address: 'a@y.test' }]);
+  desk.now += 5 * HOUR;
+  const told = [...desk.reports(), ...desk.reports(), ...desk.reports()].map(({ to }) => to);
+  assert.equal(told.length, 2500);
+  assert.equal(new Set(told).size, 2500);
+});
+
 test('One entry that cannot be read does not stop the other reports', (t) => {
   const desk = new Desk(t);
   const [bad = ''] = desk.submit('jo@x.test', [{ address: 'a@y.test' }]);
@@ -331,7 +366,7 @@ test('One entry that cannot be read does not stop the other reports', (t) => {
     [['c@y.test']],
   );
   assert.equal(desk.log.filter((line) => line.startsWith('fault ')).length, 2);
-  desk.reporter.report();
+  desk.reporter.report(desk.spool.list().entries);
   assert.equal(desk.log.filter((line) => line.startsWith('fault ')).length, 2, 'told once');
 });
 
@@ -340,7 +375,7 @@ test('A result that a broken disk keeps back for a while delays its report, and 
   desk.fail('jo@x.test', { address: 'a@y.test' });
   watch(
     desk.spool.folder,
-    () => desk.reporter.report(),
+    () => desk.reporter.report(desk.spool.list().entries),
     (call, real) =>
       call.name === 'readFileSync' && call.label.includes('Undelivered')
         ? fail(call, real, 'EIO')
