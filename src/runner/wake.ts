@@ -111,6 +111,7 @@ export async function listenForWake(folder: string): Promise<WakeListener | unde
     woken ||= heard;
     notify?.();
   });
+  listen();
   return {
     get pending() {
       return woken;

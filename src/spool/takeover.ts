@@ -232,7 +232,7 @@ export class Takeover {
   /** Claims of processes that died, or that this process could not bring to their end. */
   #leftBehind(now: number): readonly Taking[] {
     const takings: Taking[] = [];
-    for (const name of fs.readdirSync(this.#unsplit)) {
+    for (const name of fs.readdirSync(this.#unsplit).toSorted()) {
       const parsed = parseTaking(name);
       if (parsed === undefined) continue;
       this.#spool.enter(now);
