@@ -14,6 +14,7 @@ import { controlManual, shippedFiles } from '../src/control/manual.ts';
 import { systemdUnits } from '../src/setup/units.ts';
 import { callersManual } from '../test/programs/caller-table.ts';
 import { manualPages } from './manual/pages.ts';
+import { commonProviders, providersManual } from './manual/providers.ts';
 
 const FOLDERS = ['control', 'man', 'packaging/systemd'];
 
@@ -29,8 +30,13 @@ const SERVICE = {
 const generated = new Map([
   ['docs/control.md', controlManual()],
   ['docs/callers.md', callersManual()],
+  ['docs/providers.md', providersManual()],
   ...manualPages(packageJson.version),
 ]);
+const readme = read('README.md');
+if (readme !== undefined) {
+  generated.set('README.md', withTable(readme, 'providers', commonProviders()));
+}
 for (const [name, text] of systemdUnits(SERVICE))
   generated.set(join('packaging/systemd', name), text);
 for (const [name, text] of shippedFiles()) generated.set(join('control', name), text);
@@ -61,6 +67,14 @@ if (mode === '--write') {
 } else {
   console.error('usage: node build/docs.js --write | --check');
   process.exitCode = 2;
+}
+
+/** A text with another table between its two marks; one without marks stays as it is. */
+function withTable(text: string, mark: string, table: string): string {
+  const [open, close] = [`<!-- ${mark}: npm run docs -->\n`, `<!-- end of ${mark} -->\n`];
+  const [from, to] = [text.indexOf(open), text.indexOf(close)];
+  if (from === -1 || to < from) return text;
+  return `${text.slice(0, from + open.length)}\n${table}\n${text.slice(to)}`;
 }
 
 function read(path: string): string | undefined {

@@ -27,9 +27,9 @@ export function showSize(octets: number): string {
   return `${Math.round(size)}T`;
 }
 
-/** As in `1 mail`, `2 mails`, `2 tries`. */
+/** As in `1 mail`, `2 mails`, `2 tries`, `2 days`. */
 export function count(number: number, noun: string): string {
-  return `${number} ${number === 1 ? noun : `${noun}s`.replace(/ys$/, 'ies')}`;
+  return `${number} ${number === 1 ? noun : `${noun}s`.replace(/(?<![aeou])ys$/, 'ies')}`;
 }
 
 /** A line that ends in `…` where it would be longer than so many characters. */

@@ -6,6 +6,7 @@ import { test } from 'node:test';
 import { SENDMAIL_IGNORED } from '../../packaging/manual/programs.ts';
 import { formatPage } from '../../packaging/manual/roff.ts';
 import { parseInvocation } from '../../src/sendmail/arguments.ts';
+import { providers } from '../../src/setup/providers.ts';
 import { skipWithoutProgram } from '../interop/require.ts';
 import { must, run } from '../support/process.ts';
 import { programPath } from '../support/site.ts';
@@ -92,4 +93,22 @@ for (const program of ['picorelay-cron', 'picorelay-send'] as const) {
 test('The package of npm has every page', () => {
   const { man } = JSON.parse(readFileSync('package.json', 'utf8')) as { man: string[] };
   assert.deepEqual([...man].sort(), [...pages].sort());
+});
+
+test('The tables of providers are those that picorelay init knows', () => {
+  const rows = (path: string): string[] =>
+    readFileSync(path, 'utf8')
+      .split('\n')
+      .filter((line) => /^\| [^|]+ \| `smtps?:\/\//.test(line));
+  const all = rows('docs/providers.md');
+  assert.deepEqual(
+    all.map((row) => row.split(' | ')[0]?.slice(2)),
+    providers.map(({ name }) => name),
+  );
+  const common = rows('README.md').filter((row) => !row.includes('Amazon SES'));
+  assert.ok(common.length >= 10);
+  assert.deepEqual(
+    common.filter((row) => !all.includes(row)),
+    [],
+  );
 });
