@@ -453,7 +453,7 @@ export function inTurn<T extends { readonly name: Buffer; readonly octets: numbe
 /** Why something in incoming/ can hold no submission. */
 function flawOf(status: fs.Stats): string | undefined {
   if (!status.isFile()) return 'no regular file';
-  if (status.nlink !== 1) return 'a file with other names, which may be somebody else’s';
+  if (status.nlink !== 1) return 'a file with more than one name';
   return status.size === 0 ? 'an empty file' : undefined;
 }
 

@@ -260,7 +260,7 @@ test('What holds no message is erased and counted, what is damaged is kept with 
   assert.equal(taken, 1);
   assert.deepEqual(faults, []);
   assert.deepEqual(discarded.map(({ reason, count: many }) => [reason, many]).toSorted(), [
-    ['a file with other names, which may be somebody else’s', 1],
+    ['a file with more than one name', 1],
     ['an empty file', 3],
     ['no regular file', 3],
   ]);
