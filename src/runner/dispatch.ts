@@ -31,6 +31,11 @@ export interface Errand {
   readonly guard: boolean;
   /** Asked before each message: true ends the delivery early, nothing is lost. */
   readonly stop: () => boolean;
+  /**
+   * Asked now and then: true leaves those routes alone that wait for a relay, and they go on by themselves.
+   * Without it a delivery lasts as long as its slowest route.
+   */
+  readonly leave?: () => boolean;
 }
 
 export interface Delivered extends Readonly<Tally> {
@@ -41,6 +46,15 @@ export interface Delivered extends Readonly<Tally> {
   /** When the first of those routes is probed next, in milliseconds since 1970-01-01 UTC. */
   readonly probe: number;
 }
+
+/** Whether a delivery should be left is asked so often (milliseconds). */
+const LOOK = 250;
+
+/** How long a route has then to end its delivery, as it does between two messages (milliseconds). */
+const GRACE = 1000;
+
+/** When routes that were left alone are looked at again (milliseconds). */
+const SLOW_LOOK = 2000;
 
 /** Entries that go the same way. */
 interface Load {
@@ -54,6 +68,13 @@ export class Dispatcher {
   readonly #log: Log;
   readonly #world: World;
   readonly #couriers = new Map<string, Courier>();
+  /** Routes that an earlier delivery has left alone, by name. */
+  readonly #slow = new Map<string, Promise<void>>();
+  /** Whether the last delivery found entries for one of them. */
+  #slowWaited = false;
+  /** What has come of them since it was asked. */
+  #late: Tally = emptyTally();
+  #lateFaults: unknown[] = [];
   /** Who submitted what, by the prefix of the names, as far as it was asked. */
   #users = new Map<string, string>();
 
@@ -74,6 +95,23 @@ export class Dispatcher {
     return [...this.#couriers.values()].find(({ trouble }) => trouble !== undefined)?.trouble;
   }
 
+  /** Whether routes are under way that a delivery has left, or were when it looked. */
+  get lags(): boolean {
+    return this.#slow.size > 0 || this.#slowWaited;
+  }
+
+  /**
+   * What came of routes that a delivery has left, once.
+   * @throws what they failed at
+   */
+  takeLate(): Readonly<Tally> {
+    const [late, faults] = [this.#late, this.#lateFaults];
+    this.#late = emptyTally();
+    this.#lateFaults = [];
+    if (faults.length > 0) throw faults[0];
+    return late;
+  }
+
   /** One attempt at each of these entries. */
   async deliver(entries: readonly Entry[], errand: Errand): Promise<Delivered> {
     const now = this.#world.now();
@@ -82,7 +120,14 @@ export class Dispatcher {
     const held: Entry[] = [];
     const loads: Load[] = [];
     let probe = Number.POSITIVE_INFINITY;
+    this.#slowWaited = false;
     for (const load of this.#loads(entries)) {
+      if (this.#slow.has(load.route.name)) {
+        this.#slowWaited = true;
+        probe = Math.min(probe, now + SLOW_LOOK);
+        held.push(...load.entries);
+        continue;
+      }
       const until = errand.probe ? 0 : this.#restsUntil(load.route, now);
       if (until <= now) {
         const admitted =
@@ -93,31 +138,46 @@ export class Dispatcher {
         held.push(...load.entries);
       }
     }
-    const total: Tally = { relayed: 0, deferred: 0, refused: 0, left: 0 };
+    const total = emptyTally();
     const rest: Entry[] = [];
     const faults: unknown[] = [];
-    const worker = async (): Promise<void> => {
-      for (let load = loads.shift(); load !== undefined; load = loads.shift()) {
-        try {
-          const courier = await this.#courierOf(load.route);
-          const { tally, untaken } = await courier.deliver(
-            load.entries,
-            errand.mayExpire,
-            errand.stop,
-          );
+    let left = false;
+    const carry = async ({ route, entries: some }: Load): Promise<void> => {
+      try {
+        const courier = await this.#courierOf(route);
+        const { tally, untaken } = await courier.deliver(some, errand.mayExpire, errand.stop);
+        add(left ? this.#late : total, tally);
+        if (!left) {
           guard?.giveBack(untaken);
           rest.push(...untaken);
-          total.relayed += tally.relayed;
-          total.deferred += tally.deferred;
-          total.refused += tally.refused;
-          total.left += tally.left;
-          await this.#spare(load.route, courier);
-        } catch (error) {
-          faults.push(error);
         }
+        await this.#spare(route, courier);
+      } catch (error) {
+        (left ? this.#lateFaults : faults).push(error);
       }
     };
-    await Promise.all(Array.from({ length: Math.min(ROUTES_AT_A_TIME, loads.length) }, worker));
+    const under = new Map<string, Promise<void>>();
+    const worker = async (): Promise<void> => {
+      for (let load = loads.shift(); load !== undefined; load = loads.shift()) {
+        const { name } = load.route;
+        const carried = carry(load).finally(() => {
+          under.delete(name);
+          this.#slow.delete(name);
+        });
+        under.set(name, carried);
+        await carried;
+      }
+    };
+    const workers = Array.from({ length: Math.min(ROUTES_AT_A_TIME, loads.length) }, worker);
+    if (!(await isDone(Promise.all(workers), errand.leave))) {
+      left = true;
+      for (const { entries: some } of loads.splice(0)) {
+        guard?.giveBack(some);
+        rest.push(...some);
+      }
+      for (const [name, carried] of under) this.#slow.set(name, carried);
+      probe = Math.min(probe, now + SLOW_LOOK);
+    }
     if (guard !== undefined) {
       held.push(...guard.held);
       for (const storm of guard.end()) await this.#tell(storm);
@@ -134,9 +194,15 @@ export class Dispatcher {
     if (!courier.connected && courier.trouble === undefined) this.#couriers.delete(name);
   }
 
-  /** Ends all sessions. */
+  /** Ends all sessions that nobody uses. */
   async close(): Promise<void> {
     await Promise.all([...this.#couriers.values()].map((courier) => courier.close()));
+  }
+
+  /** Ends all sessions, once the routes that were left are done. */
+  async end(): Promise<void> {
+    await Promise.all(this.#slow.values());
+    await this.close();
   }
 
   #guard(): StormGuard {
@@ -212,4 +278,42 @@ export class Dispatcher {
     this.#couriers.set(route.name, courier);
     return courier;
   }
+}
+
+function emptyTally(): Tally {
+  return { relayed: 0, deferred: 0, refused: 0, left: 0 };
+}
+
+function add(total: Tally, tally: Readonly<Tally>): void {
+  total.relayed += tally.relayed;
+  total.deferred += tally.deferred;
+  total.refused += tally.refused;
+  total.left += tally.left;
+}
+
+/** Waits for the work, or until it is to be left and its grace is over. */
+async function isDone(
+  work: Promise<unknown>,
+  leave: (() => boolean) | undefined,
+): Promise<boolean> {
+  let done = false;
+  const watched = work.then(() => {
+    done = true;
+  });
+  const within = async (milliseconds: number): Promise<void> => {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, milliseconds);
+    });
+    await Promise.race([watched, late]);
+    clearTimeout(timer);
+  };
+  while (!done) {
+    if (leave === undefined) await watched;
+    else await within(LOOK);
+    if (done || leave?.() !== true) continue;
+    await within(GRACE);
+    return done;
+  }
+  return true;
 }

@@ -46,6 +46,9 @@ export interface RunReport extends Readonly<Tally> {
 const LOCK_LOOKS = 60;
 const LOCK_PAUSE = 50;
 
+/** A runner that outlives its last pass looks this often (milliseconds). */
+const SLOW_LOOK = 2000;
+
 /** A runner that stays tries for the lock this often (milliseconds). */
 const LOCK_TURN = 1000;
 
@@ -192,6 +195,8 @@ class Runner {
   readonly #total: Tally = { relayed: 0, deferred: 0, refused: 0, left: 0 };
   #listener: WakeListener | undefined;
   #dispatcher: Dispatcher | undefined;
+  /** Those of earlier control files that still had routes under way. */
+  readonly #retired: Dispatcher[] = [];
   #reporter: Reporter | undefined;
   #alarm: Alarm | undefined;
   /** What made the last pass fail; told once while it lasts. */
@@ -223,7 +228,9 @@ class Runner {
       const linger = mode === 'background' || this.#dispatcher?.connected ? this.#linger() : 0;
       while (
         !this.#stopped() &&
-        (this.#more || (this.#listener !== undefined && (await this.#wait(linger))))
+        (this.#more ||
+          (this.#listener !== undefined && (await this.#wait(linger))) ||
+          (await this.#lags()))
       ) {
         await this.#pass(wanted);
       }
@@ -232,12 +239,20 @@ class Runner {
       // Who wrote a wake-up before the FIFO was closed has committed before, so this sees it.
       // The same goes for reports. What waits for its window does so without this runner.
     } while (!this.#stopped() && this.#hasNews());
+    this.#countLate(this.#world.now());
     return { ...this.#total, kind: 'ran', trouble: this.#dispatcher?.trouble };
   }
 
   async end(): Promise<void> {
     await this.#listener?.close();
-    await this.#dispatcher?.close();
+    await Promise.all([...this.#retired, this.#dispatcher].map((each) => each?.end()));
+  }
+
+  /** Whether a pass has left routes to themselves, which this runner outlives; a moment later. */
+  async #lags(): Promise<boolean> {
+    if (this.#dispatcher?.lags !== true) return false;
+    await this.#wait(SLOW_LOOK);
+    return true;
   }
 
   /** Waits until the administrator has been told what is wrong. */
@@ -308,6 +323,8 @@ class Runner {
 
   async #reload(): Promise<void> {
     await this.#dispatcher?.close();
+    // What is under way ends as it began.
+    if (this.#dispatcher?.lags) this.#retired.push(this.#dispatcher);
     this.#dispatcher = undefined;
     this.#reporter = undefined;
     this.#control = openControl(this.#control.folder);
@@ -333,6 +350,7 @@ class Runner {
     const open = [...urgent, ...this.#inWindows(due, plan, now)];
     this.#found ||= open.length > 0;
     const probe = open.length > 0 ? await this.#deliver(open, mode, now) : Number.POSITIVE_INFINITY;
+    this.#countLate(now);
     // What was put off just now has a time that the listing before did not know.
     const left = open.length > 0 ? this.#spool.list().entries : entries;
     await this.#report(left);
@@ -378,21 +396,33 @@ class Runner {
       probe: mode === 'now',
       guard: true,
       stop: () => this.#stopped() || this.#isOver(now),
+      leave: () => this.#isOver(now),
     });
     this.#unfinished = new Set(
       mode === 'now' || this.#unfinished.size > 0 ? delivered.rest.map(({ base }) => base) : [],
     );
-    this.#spool.sync();
-    this.#total.relayed += delivered.relayed;
-    this.#total.deferred += delivered.deferred;
-    this.#total.refused += delivered.refused;
-    this.#total.left += delivered.left;
-    if (delivered.relayed + delivered.deferred + delivered.refused > 0) {
-      const stats = addCounts(parseStats(this.#spool.readStats()), delivered, now);
-      this.#spool.writeStats(formatStats(stats));
-    }
+    this.#count(delivered, now);
     for (const entry of delivered.held) if (isNew(entry)) this.#passedOver.add(entry.base);
     return delivered.probe;
+  }
+
+  /** What came of routes that a pass has left. */
+  #countLate(now: number): void {
+    for (const each of [...this.#retired, this.#dispatcher]) {
+      if (each !== undefined) this.#count(each.takeLate(), now);
+    }
+  }
+
+  #count({ relayed, deferred, refused, left }: Readonly<Tally>, now: number): void {
+    this.#total.left += left;
+    if (relayed + deferred + refused === 0) return;
+    this.#spool.sync();
+    this.#total.relayed += relayed;
+    this.#total.deferred += deferred;
+    this.#total.refused += refused;
+    const counts = { relayed, deferred, refused };
+    const stats = addCounts(parseStats(this.#spool.readStats()), counts, now);
+    this.#spool.writeStats(formatStats(stats));
   }
 
   /** Tells senders what did not go through; what it submits is offered by the next pass. */
