@@ -1,9 +1,10 @@
 // What is swept: each way a mail goes into the queue, and each way it leaves it.
-import { writeFileSync } from 'node:fs';
+import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { programPath } from './site.ts';
 import { DEFERRED } from './spool.ts';
-import { queueMail, type Scenario, SENDER, spoolOf, unsplit } from './sweep.ts';
+import { queueMail, type Scenario, SENDER, spoolOf, unsplit, untaken } from './sweep.ts';
+import { isRoot, NOBODY, programsForAll } from './users.ts';
 
 const ONE = ['a@x.test'];
 const THREE = ['a@x.test', 'b@x.test', 'c@x.test'];
@@ -46,6 +47,34 @@ function qmailQueue(what: string, to: readonly string[], body: string): Scenario
   };
 }
 
+let shared: string | undefined;
+
+/** The programs where any user may start them; they go with this process. */
+function sharedPrograms(): string {
+  shared ??= programsForAll({
+    after: (clean: unknown) => process.once('exit', clean as () => void),
+  });
+  return shared;
+}
+
+function sendmailOfNobody(what: string, to: readonly string[], body: string): Scenario {
+  return {
+    ...sendmail(`of a user without rights on the spool, ${what}`, to, body),
+    prepare: (place) => {
+      spoolOf(place);
+      chmodSync(place.site.folder, 0o755);
+    },
+    command: () => [
+      'setpriv',
+      `--reuid=${NOBODY}`,
+      `--regid=${NOBODY}`,
+      '--clear-groups',
+      join(sharedPrograms(), 'sendmail'),
+      ...['-i', '-f', SENDER, '--', ...to],
+    ],
+  };
+}
+
 /** Ways into the queue. */
 export const SUBMISSIONS: readonly Scenario[] = [
   sendmail('one recipient, 1 KB', ONE, SMALL),
@@ -58,6 +87,7 @@ export const SUBMISSIONS: readonly Scenario[] = [
   sendmail('three recipients, 5 MB', THREE, LARGE),
   qmailQueue('three recipients, 1 KB', THREE, SMALL),
   qmailQueue('one recipient, 5 MB', ONE, LARGE),
+  ...(isRoot ? [sendmailOfNobody('three recipients, 1 KB', THREE, SMALL)] : []),
 ];
 
 const run = {
@@ -81,6 +111,16 @@ export const RUNS: readonly Scenario[] = [
     prepare: (place) => {
       queueMail(place, { to: THREE, body: SMALL });
       unsplit(place);
+    },
+    fate: 'relayed',
+  },
+  {
+    ...run,
+    title: 'a runner that takes over the submission of another user and relays it',
+    to: THREE,
+    prepare: (place) => {
+      queueMail(place, { to: THREE, body: SMALL });
+      untaken(place, NOBODY);
     },
     fate: 'relayed',
   },

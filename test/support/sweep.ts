@@ -1,7 +1,7 @@
 // Runs a scenario once for each system call that it makes, with the process killed at that call or the
 // call failing, and looks afterwards whether every mail is where it has to be.
 import assert from 'node:assert/strict';
-import { existsSync, linkSync, mkdirSync, renameSync, rmSync, utimesSync } from 'node:fs';
+import { chownSync, existsSync, renameSync, rmSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { prefixOf, senderPart } from '../../src/spool/name.ts';
@@ -181,6 +181,7 @@ function kindOf({ name, args }: SystemCall, folder: string): string {
     (behind ?? named ?? '')
       .replaceAll(folder, '')
       .replace(/\d{8}T\d{6}\.?\d*Z/g, 'TIME')
+      .replace(/:[A-Za-z0-9]{20,}/g, ':TOKEN')
       .replace(/socket:\[\d+\]/g, 'SOCKET')
       .replace(/[:/.]\d+\b/g, ':N'),
   );
@@ -245,9 +246,12 @@ function checkAnswer({ fate }: Scenario, { status, stderr }: Traced, fault: Faul
 /** Runs the queue in peace until nothing waits. */
 async function settleDown(site: Site): Promise<void> {
   const busy = (): boolean =>
-    [...site.queued(), ...site.names('incoming'), ...site.names('run/bounces')].some(
-      (name) => !name.endsWith('.held'),
-    );
+    [
+      ...site.queued(),
+      ...site.names('unsplit'),
+      ...site.names('incoming'),
+      ...site.names('run/bounces'),
+    ].some((name) => !name.endsWith('.held') && !name.startsWith('.'));
   for (let round = 0; round < 6 && (round === 0 || busy()); round++) {
     // A lock of a dead process is taken over after two seconds, which need not pass here.
     const lock = join(site.spool, 'run', 'runner.lock');
@@ -338,7 +342,16 @@ function judge(
 }
 
 function listOf(site: Site): string {
-  const folders = ['tmp', 'incoming', 'spool', 'Undelivered', 'corrupt', 'run', 'run/bounces'];
+  const folders = [
+    'tmp',
+    'incoming',
+    'unsplit',
+    'spool',
+    'Undelivered',
+    'corrupt',
+    'run',
+    'run/bounces',
+  ];
   return folders.map((folder) => `${folder}: ${site.names(folder).join(' ')}`).join('\n');
 }
 
@@ -368,12 +381,19 @@ export function queueMail(
   return spool;
 }
 
-/** Makes one file in incoming/ of the entries in spool/, as a submission leaves it that died. */
+/** Makes one file of the entries in spool/, as a submission leaves it that died before its split. */
 export function unsplit({ site }: Place): void {
   const [first = '', ...others] = site.queued();
+  for (const entry of others) rmSync(join(site.spool, 'spool', entry));
   const name = `${prefixOf(first)}:${senderPart(SENDER)}`;
-  mkdirSync(join(site.spool, 'incoming'), { recursive: true });
-  linkSync(join(site.spool, 'spool', first), join(site.spool, 'tmp', 'kept'));
-  for (const entry of [first, ...others]) rmSync(join(site.spool, 'spool', entry));
-  renameSync(join(site.spool, 'tmp', 'kept'), join(site.spool, 'incoming', name));
+  renameSync(join(site.spool, 'spool', first), join(site.spool, 'unsplit', name));
+}
+
+/** The same as a user left it who has no rights on the spool. */
+export function untaken({ site }: Place, uid: number): void {
+  const [first = '', ...others] = site.queued();
+  for (const entry of others) rmSync(join(site.spool, 'spool', entry));
+  const path = join(site.spool, 'incoming', `${prefixOf(first)}:0123456789abcdef0123456789abcdef`);
+  renameSync(join(site.spool, 'spool', first), path);
+  if (process.getuid?.() === 0) chownSync(path, uid, uid);
 }
