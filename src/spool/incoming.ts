@@ -62,7 +62,10 @@ export class IncomingRoad implements Road {
     try {
       const { size } = fs.fstatSync(fd);
       if (size > MOST_OCTETS) throw tooMuch(`${size} octets are more than ${MOST_OCTETS}`);
-      moveFile(path, target);
+      if (!moveFile(path, target)) {
+        // Nobody erases it but a sweep that finds it days old.
+        throw Object.assign(new Error(`ENOENT: ${path} has gone`), { code: 'ENOENT' });
+      }
     } catch (error) {
       closeFile(fd);
       eraseFile(path);
@@ -74,9 +77,15 @@ export class IncomingRoad implements Road {
       syncFile(fd);
     } catch (error) {
       // Taken back, unless it is taken over by now: then it is on its way and counts as accepted.
-      if (eraseFile(target)) throw error;
-    } finally {
+      if (eraseFile(target)) {
+        closeFile(fd);
+        throw error;
+      }
+    }
+    try {
       closeFile(fd);
+    } catch {
+      // It is on the disk: whoever submits must not hear that it is not queued.
     }
     return [];
   }
