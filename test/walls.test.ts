@@ -17,8 +17,9 @@ const LAYERS: Readonly<Record<string, number>> = {
   'src/inject': 4,
   'src/listen': 4,
   'src/setup': 4,
-  'src/admin': 5,
-  bin: 6,
+  'src/migrate': 5,
+  'src/admin': 6,
+  bin: 7,
 };
 
 /** Dependencies that one file alone may load. */

@@ -296,6 +296,34 @@ export const commands: readonly Command[] = [
     run: async (args, world) => (await import('./init.ts')).init(args, world),
   }),
   command({
+    name: 'import',
+    theme: 'setup',
+    summary: 'takes over settings and queued mail of another relay program',
+    text: [
+      'It knows msmtp, nullmailer, dma, ssmtp, esmtp, Postfix and PicoQmail. It shows what becomes of each setting and what has no counterpart, then sets the host up as init does, then queues the mail that waits there. The other program’s files stay: mail that was taken is laid aside, in .taken-by-picorelay or on hold.',
+    ],
+    positionals: {
+      program: { count: 'optional', describe: 'which one, where several are set up' },
+    },
+    options: {
+      from: {
+        type: 'string',
+        value: 'PATH',
+        describe: 'its settings, where they are not in the usual place',
+        completes: 'file',
+      },
+      queue: {
+        type: 'string',
+        value: 'FOLDER',
+        describe: 'its queue, as ~/.msmtp.queue of a user',
+        completes: 'folder',
+      },
+      'settings-only': { type: 'boolean', describe: 'leaves its queue alone' },
+      ...installing,
+    },
+    run: async (args, world) => (await import('./import.ts')).importFrom(args, world),
+  }),
+  command({
     name: 'uninstall',
     theme: 'setup',
     summary: 'takes back what init did; queued mail stays',

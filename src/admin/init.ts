@@ -1,6 +1,5 @@
 /** picorelay init: from nothing to a host whose mail goes out. The plan is made by setup/plan.ts. */
 import fs from 'node:fs';
-import { hostname } from 'node:os';
 import type { ControlName } from '../control/catalogue.ts';
 import { isDirect, isHostName } from '../control/relay-url.ts';
 import { domainOf, isMailbox } from '../mail/address.ts';
@@ -15,9 +14,8 @@ import {
   type Secret,
   usualLogin,
 } from '../setup/account.ts';
-import { hasCode } from '../spool/disk.ts';
 import { CommandError, EX_USAGE, type World } from './command.ts';
-import { answer, checked, EX_NOPERM, type Installing, install } from './install.ts';
+import { answer, checked, EX_NOPERM, hostName, type Installing, install } from './install.ts';
 
 export interface InitOptions extends Installing {
   readonly email: string | undefined;
@@ -40,7 +38,7 @@ export async function init(options: InitOptions, world: World): Promise<number> 
   const settings = new Map<ControlName, string | undefined>();
   const { control } = world;
   if (options.me !== undefined || !fs.existsSync(`${control.folder}/me`)) {
-    settings.set('me', checked(options.me ?? ownName(), isHostName, '--me', 'a host name'));
+    settings.set('me', checked(options.me ?? hostName(), isHostName, '--me', 'a host name'));
   }
   const destination = control.get('relay');
   const configured = isDirect(destination) || destination.length > 0;
@@ -58,7 +56,8 @@ export async function init(options: InitOptions, world: World): Promise<number> 
       settings.set('authpasswordcommand', 'command' in secret ? secret.command : undefined);
     }
   }
-  return await install(settings, options, world);
+  const { status } = await install(settings, options, world);
+  return status;
 }
 
 /** The control files of the account, asked for where options do not tell. */
@@ -218,26 +217,4 @@ function passwordIn(file: string): string {
       `init: --password-file: ${escapeText(file)} begins with an empty line`,
     );
   return line;
-}
-
-/** The name of this host as it is known without asking a name server. */
-function ownName(): string {
-  const name = hostname();
-  const aliases = textOf('/etc/hosts')
-    .split('\n')
-    .map((line) => line.replace(/#.*/, '').trim().split(/\s+/).slice(1));
-  const [canonical] = aliases.find((names) => names.includes(name)) ?? [];
-  const [mailname] = textOf('/etc/mailname').split('\n', 1);
-  const known = [name, canonical, mailname?.trim()].flatMap((each) => each ?? []);
-  const full = known.find((each) => each.includes('.') && isHostName(each));
-  return full ?? (isHostName(name) ? name : 'localhost');
-}
-
-function textOf(path: string): string {
-  try {
-    return fs.readFileSync(path, 'utf8');
-  } catch (error) {
-    if (hasCode(error, 'ENOENT')) return '';
-    throw error;
-  }
 }

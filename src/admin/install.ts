@@ -1,7 +1,9 @@
 /** What init and import have in common: the trial, the plan, the question, the steps. */
 import fs from 'node:fs';
+import { hostname } from 'node:os';
 import type { ControlName } from '../control/catalogue.ts';
 import { openControl } from '../control/control.ts';
+import { isHostName } from '../control/relay-url.ts';
 import { escapeText } from '../mail/text.ts';
 import { type Host, thisHost } from '../setup/host.ts';
 import { readRecord, remember, take, writeRecord } from '../setup/perform.ts';
@@ -9,6 +11,7 @@ import { type Plan, planInstallation, type Schedule, usualSchedule } from '../se
 import { type Programs, programsAt } from '../setup/programs.ts';
 import { sayStep } from '../setup/steps.ts';
 import { tryAccount } from '../setup/trial.ts';
+import { hasCode } from '../spool/disk.ts';
 import { CommandError, EX_UNAVAILABLE, EX_USAGE, type World } from './command.ts';
 
 /** Options of both commands. */
@@ -21,18 +24,24 @@ export interface Installing {
   readonly yes: boolean;
 }
 
+export interface Installed {
+  /** The exit status. */
+  readonly status: number;
+  /** Whether the host is set up now. */
+  readonly done: boolean;
+}
+
 export const EX_NOPERM = 77;
 export const EX_CONFIG = 78;
 
 /**
  * Tries the settings, shows what is to be done, asks, and does it.
- * @returns the exit status
  */
 export async function install(
   settings: ReadonlyMap<ControlName, string | undefined>,
   options: Installing,
   world: World,
-): Promise<number> {
+): Promise<Installed> {
   const { stdout } = world;
   const host = thisHost();
   const control = openControl(world.control.folder, settings);
@@ -59,15 +68,15 @@ export async function install(
   for (const problem of plan.problems) world.stderr.write(`picorelay: ${escapeText(problem)}\n`);
   if (plan.problems.length > 0) {
     world.stderr.write('picorelay: nothing was changed\n');
-    return EX_CONFIG;
+    return { status: EX_CONFIG, done: false };
   }
   if (!options['skip-test'] && !(await tested(world, settings))) {
     world.stderr.write('picorelay: nothing was changed; --skip-test installs all the same\n');
-    return EX_UNAVAILABLE;
+    return { status: EX_UNAVAILABLE, done: false };
   }
   if (options['dry-run']) {
     show(plan, 'to do', world);
-    return 0;
+    return { status: 0, done: false };
   }
   if (plan.items.some(({ done }) => !done) && !options.yes) {
     show(plan, 'to do', world);
@@ -76,14 +85,14 @@ export async function install(
     }
     if (!(await agreed(world, 'Do it?'))) {
       stdout.write('nothing was changed\n');
-      return 0;
+      return { status: 0, done: false };
     }
   }
   perform(plan, host, world);
   stdout.write(
     `\nIt is set up. Try it:\n    echo 'Subject: it works' | sendmail -v ${escapeText(control.get('adminaddr') ?? 'you@example.com')}\n`,
   );
-  return 0;
+  return { status: 0, done: true };
 }
 
 /** Who looks after the queue by now, unless that is root. */
@@ -162,4 +171,26 @@ function programsOf({ bin, node }: World): Programs {
   const standalone = process.versions['bun'] !== undefined;
   const [first = ''] = standalone ? [] : fs.readFileSync(`${bin}/sendmail`, 'utf8').split('\n', 1);
   return programsAt(bin, first, node, standalone);
+}
+
+/** The name of this host as it is known without asking a name server. */
+export function hostName(): string {
+  const name = hostname();
+  const aliases = textOf('/etc/hosts')
+    .split('\n')
+    .map((line) => line.replace(/#.*/, '').trim().split(/\s+/).slice(1));
+  const [canonical] = aliases.find((names) => names.includes(name)) ?? [];
+  const [mailname] = textOf('/etc/mailname').split('\n', 1);
+  const known = [name, canonical, mailname?.trim()].flatMap((each) => each ?? []);
+  const full = known.find((each) => each.includes('.') && isHostName(each));
+  return full ?? (isHostName(name) ? name : 'localhost');
+}
+
+function textOf(path: string): string {
+  try {
+    return fs.readFileSync(path, 'utf8');
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return '';
+    throw error;
+  }
 }

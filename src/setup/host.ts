@@ -120,22 +120,29 @@ export function parseAlternative(group: string, answer: string): Alternative | u
 
 /** The processes of a user; those in another root, as a container's, are of another user with this id. */
 export function processesOf(uid: number): readonly number[] {
+  return processes((folder) => fs.statSync(folder).uid === uid);
+}
+
+/** The processes that run one of these programs. */
+export function runningFrom(executables: readonly string[]): readonly number[] {
+  return processes((folder) => executables.includes(fs.readlinkSync(`${folder}/exe`)));
+}
+
+function processes(fits: (folder: string) => boolean): readonly number[] {
   const here = fs.statSync('/');
-  return fs
-    .readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .filter((name) => {
-      try {
-        if (fs.statSync(`/proc/${name}`).uid !== uid) return false;
-        const root = fs.statSync(`/proc/${name}/root`);
-        return root.dev === here.dev && root.ino === here.ino;
-      } catch (error) {
-        // It has ended, or it is none of ours.
-        if (hasCode(error, 'ENOENT', 'ESRCH', 'EACCES')) return false;
-        throw error;
-      }
-    })
-    .map(Number);
+  const names = fs.readdirSync('/proc').filter((name) => /^\d+$/.test(name));
+  return names.map(Number).filter((pid) => {
+    try {
+      const folder = `/proc/${pid}`;
+      if (!fits(folder)) return false;
+      const root = fs.statSync(`${folder}/root`);
+      return root.dev === here.dev && root.ino === here.ino;
+    } catch (error) {
+      // It has ended, or it is none of ours.
+      if (hasCode(error, 'ENOENT', 'ESRCH', 'EACCES')) return false;
+      throw error;
+    }
+  });
 }
 
 function look(path: string): Found {

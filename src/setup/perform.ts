@@ -84,7 +84,12 @@ export function take(step: Step, host: Host, pid: number): void {
       tool(step.command);
       return;
     case 'folder':
-      putFolder(step.path, { mode: 0o755, ...ROOT });
+      putFolder(
+        step.path,
+        step.group === undefined
+          ? { mode: 0o755, ...ROOT }
+          : { mode: 0o2755, uid: 0, gid: groupId(host, step.group) },
+      );
       return;
     case 'file': {
       const { user, group, mode } = step;

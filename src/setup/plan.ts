@@ -196,7 +196,8 @@ class Planner {
 
   control(): void {
     const { control, settings, user } = this.#wish;
-    this.#folder(control);
+    // Passwords that are written by hand later have to be readable to it, too.
+    this.#folder(control, user);
     for (const [name, text] of settings) {
       const path = `${control}/${name}`;
       if (text === undefined) {
@@ -434,9 +435,10 @@ class Planner {
     this.#file({ kind: 'file', role: 'own', path, text, mode: 0o644 });
   }
 
-  #folder(path: string): void {
+  #folder(path: string, group?: string): void {
     const found = this.#host.at(path);
-    this.#add({ kind: 'folder', path }, found.kind === 'folder' || found.kind === 'link');
+    const step: Step = { kind: 'folder', path, ...(group === undefined ? {} : { group }) };
+    this.#add(step, found.kind === 'folder' || found.kind === 'link');
   }
 
   #file(step: FileStep): void {

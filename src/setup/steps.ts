@@ -9,7 +9,8 @@ import { escapeText } from '../mail/text.ts';
 export type Step =
   | { readonly kind: 'group'; readonly name: string; readonly command: Words }
   | { readonly kind: 'user'; readonly name: string; readonly command: Words }
-  | { readonly kind: 'folder'; readonly path: string }
+  /** `group`: what is made in it belongs to that group. */
+  | { readonly kind: 'folder'; readonly path: string; readonly group?: string }
   | FileStep
   /** A control file that contradicts another one goes. */
   | { readonly kind: 'erase'; readonly path: string }
@@ -110,7 +111,7 @@ export function sayStep(step: Step): string {
     case 'user':
       return `system user ${step.name}, who looks after the queue and cannot log in`;
     case 'folder':
-      return `folder ${step.path}`;
+      return `folder ${step.path}${step.group === undefined ? '' : ` (2755 root:${step.group})`}`;
     case 'file':
       return `${step.path}${ofMode(step)}${shownText(step)}`;
     case 'erase':

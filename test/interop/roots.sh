@@ -3,7 +3,7 @@
 # servers conflict with each other as packages. The tests enter them by chroot; nothing is installed
 # on the machine itself. Needs root, mmdebstrap and apt's package lists; takes one to two minutes.
 # A root that is up to date is kept, so that a second run costs nothing.
-#   bash test/interop/roots.sh [postfix|exim|opensmtpd|dovecot|aiosmtpd|callers|fresh …]
+#   bash test/interop/roots.sh [postfix|exim|opensmtpd|dovecot|aiosmtpd|callers|fresh|peers …]
 set -euo pipefail
 export LC_ALL=C DEBIAN_FRONTEND=noninteractive
 self=$(readlink -f "$0")
@@ -78,6 +78,8 @@ packages() {
       ;;
     # What a small host has: no mail server and no node.
     fresh) echo adduser cron mount ;;
+    # The same, and other relays to move from, each with what it needs in a folder of its own.
+    peers) echo adduser cron mount ca-certificates netbase ;;
     *) die "no root is called $1" ;;
   esac
 }
@@ -96,6 +98,17 @@ install_placeholder() {
   rm -r "$tree"
 }
 
+# They conflict with each other: a test installs the one that it wants.
+fetch_peers() {
+  local peer
+  for peer in nullmailer msmtp dma ssmtp esmtp-run postfix; do
+    mkdir -p "$1/srv/peers/$peer/partial"
+    chroot "$1" apt-get install -y -qq --no-install-recommends --download-only \
+      -o "Dir::Cache::archives=/srv/peers/$peer" "$peer" < /dev/null
+    rm -rf "$1/srv/peers/$peer/partial" "$1/srv/peers/$peer/lock"
+  done
+}
+
 make_root() {
   local name=$1 making="$roots/$1.making"
   rm -rf "$making" "${roots:?}/$name"
@@ -106,6 +119,8 @@ make_root() {
   unshare --uts sh -c 'hostname relay && exec chroot "$@"' sh "$making" \
     apt-get install -y -qq --no-install-recommends $(packages "$name") < /dev/null \
     > "$roots/$name.log" 2>&1 || { tail -n 40 "$roots/$name.log" >&2; die "$name: not installed"; }
+  [ "$name" != peers ] || fetch_peers "$making" >> "$roots/$name.log" 2>&1 \
+    || { tail -n 20 "$roots/$name.log" >&2; die 'peers: not fetched'; }
   [ -z "$(ls "$making"/usr/sbin/sendmail 2> /dev/null)" ] || [ "$name" != callers ] \
     || die 'callers: a package brought a sendmail of its own'
   : > "$making/etc/resolv.conf" # nothing is looked up while testing
@@ -116,7 +131,7 @@ make_root() {
   echo "roots.sh: $name is ready"
 }
 
-[ $# -gt 0 ] || set -- postfix exim opensmtpd dovecot aiosmtpd callers fresh
+[ $# -gt 0 ] || set -- postfix exim opensmtpd dovecot aiosmtpd callers fresh peers
 for name in "$@"; do packages "$name" > /dev/null; done
 for name in "$@"; do
   fresh "$name" && continue
