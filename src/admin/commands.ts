@@ -194,6 +194,22 @@ export const commands: readonly Command[] = [
     run: async (args, world) => (await import('./check.ts')).check(args, world),
   }),
   command({
+    name: 'verify',
+    theme: 'sight',
+    summary: 'looks for what is wrong in the spool, name by name, and mends it',
+    text: [
+      'Finds what a crash, a full disk or a hand that slipped can leave: files that are no mail or cannot be read, wrong modes and owners, names that do not belong there, claims of processes that have died, mail in two states, missing folders. Each finding is one line. It may run while mail comes in and goes out.',
+      'With --repair it mends what it can. No mail is lost by that: what cannot be sent goes to corrupt/ beside the reason.',
+      'It ends with 0 when nothing is wrong, or all of it is mended, else with 1.',
+    ],
+    positionals: {},
+    options: {
+      repair: { type: 'boolean', describe: 'mends what it finds' },
+      json,
+    },
+    run: async (args, world) => (await import('./verify.ts')).verify(args, world),
+  }),
+  command({
     name: 'test',
     theme: 'sight',
     summary: 'sends a test mail in the foreground and shows the dialogue with the relay',

@@ -52,7 +52,10 @@ export class BadBlock extends Error {
 /** A block may not be longer than this many octets (a thousand recipients take about 40 KB). */
 export const BLOCK_LIMIT = 16 * 1024 * 1024;
 
-const FIRST_LINE = 'picorelay: 1\n';
+/** What a block of any version begins with. */
+export const BLOCK_START = 'picorelay: ';
+
+const FIRST_LINE = `${BLOCK_START}1\n`;
 const SIZE_WIDTH = 16;
 /** Room for every phrase that mail/repair.ts knows. */
 const REPAIRS_WIDTH = 400;
@@ -101,7 +104,7 @@ export function formatCompleted(completed: Completed): string {
 
 /** Whether a file begins with a block of any version; else it is a bare message. */
 export function hasBlock(start: Uint8Array): boolean {
-  return Buffer.from(start.subarray(0, 11)).toString('latin1') === 'picorelay: ';
+  return Buffer.from(start.subarray(0, BLOCK_START.length)).toString('latin1') === BLOCK_START;
 }
 
 /**

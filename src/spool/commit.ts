@@ -5,6 +5,7 @@
 import fs from 'node:fs';
 import { join } from 'node:path';
 import type { Envelope, Origin, Recipient } from '../mail/envelope.ts';
+import { BadBlock } from './block.ts';
 import { closeFile, createFile, eraseFile, hasCode, linkFile, syncFolder } from './disk.ts';
 import type { Road } from './draft.ts';
 import { formatBase, prefixOf, recipientPart, senderPart, submissionPrefix } from './name.ts';
@@ -137,6 +138,7 @@ function forget(draft: string): void {
  * entry of it may be claimed while the name in unsplit/ is there, so a second run finds the links
  * of the first. Done by the submitting process, or by the next runner where that one died.
  * @returns the entries' base names
+ * @throws BadBlock where something else has the name of an entry, and the system calls' errors
  */
 export function splitSubmission(
   folder: string,
@@ -157,6 +159,9 @@ export function splitSubmission(
       if (hasCode(error, 'ENOENT')) return bases;
       // Linked by an earlier run, or twice the same recipient.
       if (!hasCode(error, 'EEXIST')) throw error;
+      if (!isSame(source, join(folder, 'spool', base))) {
+        throw new BadBlock('another message has the name of one of its entries');
+      }
     }
   }
   syncFolder(join(folder, 'spool'));
@@ -164,6 +169,14 @@ export function splitSubmission(
   // Otherwise a power cut could bring the name back after entries were relayed and erased.
   syncFolder(join(folder, 'unsplit'));
   return bases;
+}
+
+/** Whether two names are one file, or a file and its copy. */
+function isSame(one: string, other: string): boolean {
+  const [a, b] = [one, other].map((path) => fs.lstatSync(path, { throwIfNoEntry: false }));
+  // One that is gone has been split, and perhaps relayed, by somebody else.
+  if (a === undefined || b === undefined) return true;
+  return (a.ino === b.ino && a.dev === b.dev) || a.size === b.size;
 }
 
 /** The base names of a submission's entries, by its name in unsplit/. */

@@ -29,6 +29,25 @@ export function setDescriptorMode(fd: number, mode: number): void {
   fs.fchmodSync(fd, mode);
 }
 
+/** open(2): the place in the file system alone, whatever the rights on the file. Linux's own. */
+const O_PATH = 0x200000;
+
+/** Sets the mode of a file or folder, never of what a link leads to; nothing happens where it is gone. */
+export function setMode(path: string, mode: number): void {
+  let fd: number;
+  try {
+    fd = fs.openSync(path, O_PATH | fs.constants.O_NOFOLLOW);
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return;
+    throw error;
+  }
+  try {
+    fs.chmodSync(`/proc/self/fd/${fd}`, mode);
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
 /** Writes all bytes at the file's end, or at `position`; a short write goes on where it stopped. */
 export function writeAll(fd: number, bytes: Uint8Array, position?: number): void {
   let done = 0;
@@ -111,6 +130,27 @@ function copyAside(from: string, scratch: string): string {
       throw error;
     }
   }
+}
+
+/**
+ * Puts a copy in the place of a file, so that nobody can change it by another name of the old one.
+ * @param scratch the beginning of free names on the same file system
+ */
+export function copyOver(path: string, scratch: string): void {
+  const copy = copyAside(path, scratch);
+  try {
+    const fd = fs.openSync(copy, 'r+');
+    try {
+      fs.fsyncSync(fd);
+    } finally {
+      fs.closeSync(fd);
+    }
+    fs.renameSync(copy, path);
+  } catch (error) {
+    eraseFile(copy);
+    throw error;
+  }
+  syncFolder(dirname(path));
 }
 
 /** Renames a file; false when it is gone, which is how one process learns that another was faster. */

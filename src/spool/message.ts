@@ -7,7 +7,14 @@
 import fs from 'node:fs';
 import type { Envelope, Origin, Recipient } from '../mail/envelope.ts';
 import { WireForm } from '../mail/wireform.ts';
-import { BadBlock, BLOCK_LIMIT, type BodyType, hasBlock, parseBlock } from './block.ts';
+import {
+  BadBlock,
+  BLOCK_LIMIT,
+  BLOCK_START,
+  type BodyType,
+  hasBlock,
+  parseBlock,
+} from './block.ts';
 import { hasCode } from './disk.ts';
 import { addressOf, parseBase, recipientPart } from './name.ts';
 
@@ -70,6 +77,8 @@ export class StoredMessage {
           ]),
         );
       } else {
+        const flaw = flawOfBare(start);
+        if (flaw !== undefined) throw new BadBlock(flaw);
         const name = parseBase(base);
         const sender = name === undefined ? undefined : addressOf(name.sender);
         if (sender === undefined) {
@@ -139,6 +148,19 @@ export class StoredMessage {
   close(): void {
     fs.closeSync(this.#fd);
   }
+}
+
+/** Why a file without a block is no message that somebody put there either: a disk lost what it held. */
+function flawOfBare(start: Buffer): string | undefined {
+  if (start.length === 0) return 'the file is empty';
+  // Some octets below the space are in real mail, as the escape of ISO-2022-JP.
+  if (/[\x00-\x07\x0e-\x1a\x1c-\x1f]/.test(start.toString('latin1'))) {
+    return 'it has no envelope block, and is no text';
+  }
+  if (start.length < BLOCK_START.length && BLOCK_START.startsWith(start.toString('latin1'))) {
+    return 'the file ends within its envelope block';
+  }
+  return undefined;
 }
 
 function findBlockEnd(fd: number, start: Buffer): { text: string; offset: number } {

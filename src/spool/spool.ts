@@ -18,6 +18,7 @@ import {
   tooBig,
 } from '../mail/limits.ts';
 import { type Repair, repairOf } from '../mail/repair.ts';
+import { escapeText } from '../mail/text.ts';
 import { WireForm } from '../mail/wireform.ts';
 import { BadBlock } from './block.ts';
 import { DirectRoad, splitSubmission } from './commit.ts';
@@ -53,6 +54,7 @@ import { formatOwner, judgeOwner, type Owner, ownerOf, parseOwner } from './owne
 import { type Attempt, countedAttempts, formatAttempt, parseAttempts } from './result.ts';
 import { Scratch } from './scratch.ts';
 import { formatShare, parseShares, stillQueued, sumOf } from './usage.ts';
+import { LAYOUT_VERSION, reasonName } from './verify.ts';
 
 /** One recipient's mail in the spool, as its file name tells it. */
 export interface Entry {
@@ -126,7 +128,7 @@ interface Written {
  * The folders of the spool with their modes. Where the spool folder hands its group on (set-group-id), its
  * members may submit straight into the spool and look at what waits; else the second mode does not count.
  */
-const FOLDERS: readonly (readonly [name: string, mode: number, withGroup: number])[] = [
+export const FOLDERS: readonly (readonly [name: string, mode: number, withGroup: number])[] = [
   ['tmp', 0o700, 0o770],
   ['unsplit', 0o700, 0o770],
   ['spool', 0o700, 0o770],
@@ -139,10 +141,7 @@ const FOLDERS: readonly (readonly [name: string, mode: number, withGroup: number
 ];
 
 /** Set-group-id, which a folder that is made in such a folder has too. */
-const HANDS_GROUP_ON = 0o2000;
-
-/** The spool's layout as `version` names it. */
-const LAYOUT_VERSION = '1\n';
+export const HANDS_GROUP_ON = 0o2000;
 
 /** A file in tmp/ older than this is nobody's draft any more (milliseconds). */
 const DRAFT_LIFETIME = 36 * 3600 * 1000;
@@ -544,6 +543,23 @@ export class Spool {
     this.#condemn('unsplit', name, as, reason);
   }
 
+  /**
+   * Moves whatever lies in the spool under a path to corrupt/, beside the reason. Nothing that is there
+   * already is replaced.
+   * @param as the name that it gets, if that is free
+   */
+  setAside(path: string, as: string, reason: string): void {
+    let name = as;
+    // Names are limited by octets, and in unsplit/ any name can lie.
+    for (let n = 2; fs.lstatSync(this.#path('corrupt', name), { throwIfNoEntry: false }); n++) {
+      name = `${Buffer.from(as).subarray(0, 230).toString('utf8')}:${n}`;
+    }
+    const note = this.#path('corrupt', reasonName(name));
+    appendText(note, `${escapeText(reason)}\n`);
+    if (!moveFile(this.#path(path), this.#path('corrupt', name))) eraseFile(note);
+    syncFolder(this.#path('corrupt'));
+  }
+
   /** The history of an entry's attempts, oldest first. */
   history(base: string, folder: 'spool' | 'Undelivered' = 'spool'): readonly Attempt[] {
     try {
@@ -937,11 +953,7 @@ export class Spool {
   }
 
   #condemn(folder: 'spool' | 'unsplit', name: string, as: string, reason: string): void {
-    // Names are limited by octets, and in unsplit/ any name can lie.
-    const start = Buffer.from(as).subarray(0, 240).toString('utf8');
-    appendText(this.#path('corrupt', `${start}:.reason`), `${reason}\n`);
-    moveFile(this.#path(folder, name), this.#path('corrupt', as));
-    syncFolder(this.#path('corrupt'));
+    this.setAside(join(folder, name), as, reason);
   }
 
   #eraseOld(path: string, before: number): void {

@@ -53,11 +53,22 @@ test('a bare message goes by its name, and over the wire with CRLF', (t) => {
   message.close();
 });
 
-test('an empty bare message is one, from the null sender too', (t) => {
+test('a bare message may be short, and from the null sender', (t) => {
   const base = BASE.replace('root@host.test', '');
-  const spool = drop(t, base, '');
-  assert.equal(messageOf(spool, 'spool', base), '');
+  const spool = drop(t, base, '\n');
+  assert.equal(messageOf(spool, 'spool', base), '\r\n');
   assert.equal(spool.look(base, 'spool', base).sender, '');
+});
+
+test('what a disk lost is no bare message: an empty file, octets that are no text, half a block', (t) => {
+  assertBad(drop(t, BASE, ''), BASE, /the file is empty/);
+  assertBad(drop(t, BASE, '\0'.repeat(5000)), BASE, /is no text/);
+  assertBad(drop(t, BASE, `${TEXT}\x01`), BASE, /is no text/);
+  for (const start of ['p', 'picorel', 'picorelay:']) {
+    assertBad(drop(t, BASE, start), BASE, /ends within its envelope block/);
+  }
+  const japanese = 'Subject: x\r\n\r\n\x1b$B%F%9%H\x1b(B\r\n';
+  assert.equal(messageOf(drop(t, BASE, japanese), 'spool', BASE), japanese);
 });
 
 test('a bare message whose name was cut cannot be sent', (t) => {
