@@ -120,6 +120,34 @@ test('programs that call sendmail', { skip: skipWithout('callers') }, async (t) 
     assert.equal(bodyOf(mail), 'cron says\n.hello\n');
   });
 
+  const PHP = 'exit(mail($argv[1], $argv[2], $argv[3], "", "-fwww@site.test") ? 0 : 1);';
+  for (const [name, command, input, from] of [
+    ['PHP', ['php', '-r', PHP, '--', to, 'without rights', body], '', 'www@site.test'],
+    ['bsd-mailx', ['bsd-mailx', '-s', 'without rights', to], body, 'www-data@host.test'],
+  ] as const) {
+    await t.test(`${name} submits as a user without rights on the spool`, async () => {
+      const finished = await callers.run(command, { input, user: 'www-data' });
+      assert.equal(finished.status, 0, `${finished.stdout}${finished.stderr}`);
+      assert.equal(callers.names(`${spoolFolder}/incoming`).length, 1);
+      const mail = await relayOne(callers, sink);
+      assert.deepEqual([mail.from, mail.to], [from, [to]]);
+      assert.ok(fields(mail).includes('Subject: without rights'), mail.message);
+      assert.equal(bodyOf(mail).trimEnd(), body.trimEnd());
+    });
+  }
+
+  await t.test('cron mails what the job of a user without rights prints', async (t) => {
+    await withCron(
+      t,
+      callers,
+      'www-data',
+      `MAILTO=${to}\n@reboot printf 'cron says\\n.hello\\n'\n`,
+    );
+    const mail = await relayOne(callers, sink);
+    assert.deepEqual([mail.from, mail.to], ['www-data@host.test', [to]]);
+    assert.equal(bodyOf(mail), 'cron says\n.hello\n');
+  });
+
   await t.test('at mails what a job prints', async (t) => {
     callers.erase('/run/atd.pid');
     const atd = await callers.start(['atd', '-f']);
@@ -238,8 +266,13 @@ async function relayOne(callers: Callers, sink: Sink): Promise<Received> {
   return mail;
 }
 
+/** What waits, in incoming/ too, where users without rights on the spool leave their mail. */
 function queued(callers: Callers): string[] {
-  return callers.names(`${spoolFolder}/spool`).filter((name) => !name.endsWith(':.result'));
+  const entries = callers
+    .names(`${spoolFolder}/spool`)
+    .filter((name) => !name.endsWith(':.result'));
+  const left = callers.names(`${spoolFolder}/incoming`).filter((name) => !name.startsWith('.'));
+  return [...entries, ...left];
 }
 
 function fields({ message }: Received): string[] {
