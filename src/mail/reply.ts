@@ -4,7 +4,7 @@
  * means for the mail; queue/sorting.ts does. Hostile input: every octet, for a relay may be broken,
  * taken over or not a mail server at all.
  */
-import { Buffer, isUtf8 } from 'node:buffer';
+import { Buffer, isAscii, isUtf8 } from 'node:buffer';
 import { escapeText } from './text.ts';
 
 /** One complete reply of one or more lines. */
@@ -156,7 +156,7 @@ export function formatReply(reply: Reply): string[] {
 
 /** UTF-8 (RFC 6531 section 3.7.4.2) where the octets are that, else one character per octet. */
 function decode(octets: Buffer): string {
-  return octets.toString(isUtf8(octets) ? 'utf8' : 'latin1');
+  return octets.toString(isAscii(octets) || !isUtf8(octets) ? 'latin1' : 'utf8');
 }
 
 /**

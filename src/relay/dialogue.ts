@@ -17,14 +17,15 @@ const BACKLOG_LIMIT = 4096;
 
 export class Dialogue {
   readonly #socket: Socket;
-  readonly #onLine: OnLine;
+  /** Undefined where nobody listens: then no line is made for it. */
+  readonly #onLine: OnLine | undefined;
   readonly #parser = new ReplyParser();
   readonly #replies: Reply[] = [];
   #ended: DialogueEvent | undefined;
   readonly #waiting = new Map<'read' | 'write', () => void>();
 
   /** Takes the socket over: it must have no reader any more. */
-  constructor(socket: Socket, onLine: OnLine) {
+  constructor(socket: Socket, onLine: OnLine | undefined) {
     this.#socket = socket;
     this.#onLine = onLine;
     socket.on('data', (chunk: Uint8Array) => this.#receive(chunk));
@@ -51,7 +52,8 @@ export class Dialogue {
 
   /** Tells the listener of command lines; they are sent by write. */
   said(lines: readonly string[]): void {
-    for (const line of lines) this.#onLine('C', escapeText(line));
+    const tell = this.#onLine;
+    if (tell !== undefined) for (const line of lines) tell('C', escapeText(line));
   }
 
   /** Sends bytes, which must not be changed afterwards; does not wait for them to leave. */
@@ -90,7 +92,8 @@ export class Dialogue {
     if (this.#ended !== undefined) return;
     try {
       for (const reply of this.#parser.push(chunk)) {
-        for (const line of formatReply(reply)) this.#onLine('S', line);
+        const tell = this.#onLine;
+        if (tell !== undefined) for (const line of formatReply(reply)) tell('S', line);
         this.#replies.push(reply);
       }
       // Replies that were complete before the malformed one are kept.

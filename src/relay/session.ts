@@ -116,9 +116,9 @@ export class Session {
     const handshake = new Handshake(options, trust, socket);
     const extensions = parseExtensions(await handshake.run());
     const mask = new Mask();
-    const dialogue = new Dialogue(handshake.socket, (side, line) =>
-      onLine?.(side, mask.shown(line)),
-    );
+    const tell: OnLine | undefined =
+      onLine && ((side, line): void => onLine(side, mask.shown(line)));
+    const dialogue = new Dialogue(handshake.socket, tell);
     const secured = handshake.socket instanceof TLSSocket ? handshake.socket : undefined;
     const verified = secured !== undefined && trust.verify;
     try {

@@ -20,6 +20,10 @@ import { addressOf, parseBase, recipientPart } from './name.ts';
 
 const PIECE = 64 * 1024;
 
+/** Files that may be on their way to be closed. */
+const CLOSING_LIMIT = 256;
+let closing = 0;
+
 export class StoredMessage {
   /** Undefined for a bare message: size and body type are then known only after reading it. */
   readonly size: number | undefined;
@@ -145,8 +149,19 @@ export class StoredMessage {
     return size !== before.size || mtimeMs !== before.mtimeMs || ctimeMs !== before.ctimeMs;
   }
 
+  /**
+   * The last close of a file that was erased frees its blocks and waits for the disk's journal: that is
+   * left to another thread, within limits. What was only read loses nothing by a close that fails.
+   */
   close(): void {
-    fs.closeSync(this.#fd);
+    if (closing === CLOSING_LIMIT) {
+      fs.closeSync(this.#fd);
+      return;
+    }
+    closing += 1;
+    fs.close(this.#fd, () => {
+      closing -= 1;
+    });
   }
 }
 
