@@ -112,7 +112,8 @@ function lookUp(spool: Spool, names: readonly string[]): { entries: Entry[]; unk
     if (parsed.kind === 'entry') wanted.set(parsed.base, name);
     else unknown.push(name);
   }
-  const entries = spool.list().entries.filter(({ base }) => wanted.delete(base));
+  const found = spool.list(({ base }) => wanted.has(base));
+  const entries = found.entries.filter(({ base }) => wanted.delete(base));
   return { entries, unknown: [...unknown, ...wanted.values()] };
 }
 

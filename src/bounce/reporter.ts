@@ -116,14 +116,13 @@ export class Reporter {
   /**
    * Sends the reports that are due: of failed entries, and of those that wait for too long. Never
    * throws; what cannot be told now is told by a later call.
-   * @param entries all that is queued, oldest first
    */
-  report(entries: readonly Entry[]): void {
+  report(): void {
     this.#guard('reports', () => {
       const policy = readPolicy(this.#control);
       const look = new Look(policy, (to) => this.#ledger.accountOf(to, this.#now()), this.#now());
-      const failed = this.#failed(this.#ledger.owed(), entries, look);
-      const delayed = this.#delayed(policy, entries, look);
+      const failed = this.#failed(this.#ledger.owed(), look);
+      const delayed = this.#delayed(policy, look);
       const addressed = new Map<string, Case[]>();
       for (const each of [...failed, ...delayed.cases]) {
         const to = addresseeOf(policy, each.sender, addresses(each.fates));
@@ -253,9 +252,8 @@ export class Reporter {
   }
 
   /** The failed entries whose senders are still to be told, by message. */
-  #failed(owed: readonly string[], entries: readonly Entry[], look: Look): Iterable<Case> {
-    if (owed.length === 0) return [];
-    const queued = new Set(entries.map(({ base }) => base));
+  #failed(owed: readonly string[], look: Look): Iterable<Case> {
+    let queued: ReadonlySet<string> | undefined;
     const cases = new Map<string, Case>();
     for (const base of owed) {
       if (!look.into(base)) continue;
@@ -269,7 +267,9 @@ export class Reporter {
         settle: settled,
         gone: () => {
           // About to be refused, or taken away by the admin. A listing can miss a moving entry.
-          if (!queued.has(base) && this.#now() - this.#ledger.since(base) > HOUR) settled();
+          if (this.#now() - this.#ledger.since(base) <= HOUR) return;
+          queued ??= new Set(this.#spool.list().entries.map((entry) => entry.base));
+          if (!queued.has(base)) settled();
         },
       });
     }
@@ -283,7 +283,6 @@ export class Reporter {
    */
   #delayed(
     policy: Policy,
-    entries: readonly Entry[],
     look: Look,
   ): { readonly cases: Iterable<Case>; readonly end: () => void } {
     if (policy.mode === 'off' || policy.delay === 0) return { cases: [], end: () => undefined };
@@ -294,18 +293,23 @@ export class Reporter {
     const untold = (accepted: number): void => {
       reached = Math.min(reached, accepted - 1);
     };
+    const { entries } = this.#spool.list(({ base, state }) => {
+      const accepted = acceptedAt(base);
+      if (accepted <= mark || now - accepted <= policy.delay) return false;
+      seen = true;
+      // What is past its lifetime is about to fail; what is on hold waits for the administrator.
+      if (state.kind === 'held' || now - accepted > policy.lifetime) return false;
+      if (state.kind !== 'sending' && !look.waits(base)) return true;
+      untold(accepted);
+      return false;
+    });
     const cases = new Map<string, Case>();
     const paused = this.#spool.pausedRoutes();
     const tables = readTables(this.#control);
     for (const entry of entries) {
       const { base, state } = entry;
       const accepted = acceptedAt(base);
-      if (accepted <= mark) continue;
-      if (now - accepted <= policy.delay) break;
-      seen = true;
-      // What is past its lifetime is about to fail; what is on hold waits for the administrator.
-      if (state.kind === 'held' || now - accepted > policy.lifetime) continue;
-      if (state.kind === 'sending' || !look.into(base)) {
+      if (!look.into(base)) {
         untold(accepted);
         continue;
       }
@@ -428,18 +432,25 @@ class Look {
     this.#now = now;
   }
 
-  /** Whether an entry is to be opened: there is room for its message, and its reader does not wait. */
+  /** Whether the reader of an entry's report waits for the digest. */
+  waits(base: string): boolean {
+    const { to, waits } = this.#readerOf(parseBase(base)?.sender ?? '');
+    if (waits && to !== undefined) this.left.add(to);
+    return waits;
+  }
+
+  /** Whether an entry is to be opened: its reader does not wait, and there is room for its message. */
   into(base: string): boolean {
-    const reader = this.#readerOf(parseBase(base)?.sender ?? '');
+    if (this.waits(base)) return false;
     const prefix = prefixOf(base);
-    const room = this.#messages < MOST_MESSAGES || prefix === this.#prefix;
-    if (room && !reader.waits) {
-      if (prefix !== this.#prefix) this.#messages++;
-      this.#prefix = prefix;
-      return true;
+    if (prefix !== this.#prefix && this.#messages === MOST_MESSAGES) {
+      const { to } = this.#readerOf(parseBase(base)?.sender ?? '');
+      if (to !== undefined) this.left.add(to);
+      return false;
     }
-    if (reader.to !== undefined) this.left.add(reader.to);
-    return false;
+    if (prefix !== this.#prefix) this.#messages++;
+    this.#prefix = prefix;
+    return true;
   }
 
   /** Where the name does not tell who reads, the entry has to. */

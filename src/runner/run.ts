@@ -338,28 +338,34 @@ class Runner {
     for (const base of swept.takenBack) this.#log.interrupted(base);
     for (const { name, reason } of swept.corrupt) this.#log.corrupt(name, reason);
     for (const fault of swept.faults) this.#log.fault(fault);
-    const { entries } = this.#spool.list();
     const { refused } = this.#total;
     this.#passedOver.clear();
     const plan = this.#plan();
-    const [urgent, others] = partition(
-      entries,
-      (entry) => isWaiting(entry) && (mode === 'now' || this.#unfinished.has(entry.base)),
-    );
-    const due = others.filter(({ state }) => isToBeTried(state, plan, now));
+    const isUrgent = (entry: Entry): boolean =>
+      isWaiting(entry) && (mode === 'now' || this.#unfinished.has(entry.base));
+    let queued = false;
+    let next = Number.POSITIVE_INFINITY;
+    // Of a long queue only what is to be tried is kept.
+    const { entries } = this.#spool.list((entry) => {
+      queued = true;
+      next = Math.min(next, laterThan(now, entry));
+      return isUrgent(entry) || isToBeTried(entry.state, plan, now);
+    });
+    const [urgent, due] = partition(entries, isUrgent);
     const open = [...urgent, ...this.#inWindows(due, plan, now)];
     this.#found ||= open.length > 0;
-    const probe = open.length > 0 ? await this.#deliver(open, mode, now) : Number.POSITIVE_INFINITY;
+    if (open.length > 0) {
+      next = await this.#deliver(open, mode, now);
+      // What was put off just now has a time that the listing before did not know.
+      this.#spool.list((entry) => {
+        next = Math.min(next, laterThan(now, entry));
+        return false;
+      });
+    }
     this.#countLate(now);
-    // What was put off just now has a time that the listing before did not know.
-    const left = open.length > 0 ? this.#spool.list().entries : entries;
-    await this.#report(left);
-    await this.#alert(entries.length > 0, this.#total.refused - refused);
-    return left.reduce(
-      (next, { state }) =>
-        state.kind === 'waiting' && state.due > now ? Math.min(next, state.due) : next,
-      probe,
-    );
+    await this.#report(queued);
+    await this.#alert(queued, this.#total.refused - refused);
+    return next;
   }
 
   /** A folder that somebody removed is made again: what was in it is gone, what comes is not to be. */
@@ -426,14 +432,14 @@ class Runner {
   }
 
   /** Tells senders what did not go through; what it submits is offered by the next pass. */
-  async #report(entries: readonly Entry[]): Promise<void> {
+  async #report(queued: boolean): Promise<void> {
     if (this.#reporter === undefined) {
       // Most ticks have nothing to tell.
-      if (entries.length === 0 && !reportsOwed(this.#spool.folder)) return;
+      if (!queued && !reportsOwed(this.#spool.folder)) return;
       const { Reporter } = await import('../bounce/reporter.ts');
       this.#reporter = new Reporter(this.#spool, this.#control, this.#log, this.#world.now);
     }
-    this.#reporter.report(entries);
+    this.#reporter.report();
   }
 
   async #alert(queued: boolean, refused: number): Promise<void> {
@@ -537,7 +543,8 @@ class Runner {
 
   #hasNews(): boolean {
     return (
-      this.#takeover.waiting() || this.#spool.list().entries.some((entry) => this.#isNews(entry))
+      this.#takeover.waiting() ||
+      this.#spool.list((entry) => this.#isNews(entry)).entries.length > 0
     );
   }
 
@@ -575,6 +582,11 @@ function isNew({ state }: Entry): boolean {
 /** Whether an entry is one that the admin may have sent at once. */
 function isWaiting({ state }: Entry): boolean {
   return state.kind === 'new' || state.kind === 'waiting';
+}
+
+/** When an entry is due after now; infinity where it is not. */
+function laterThan(now: number, { state }: Entry): number {
+  return state.kind === 'waiting' && state.due > now ? state.due : Number.POSITIVE_INFINITY;
 }
 
 function isToBeTried(state: EntryState, plan: RetryPlan, now: number): boolean {

@@ -108,6 +108,12 @@ const NO_ALLOWANCE: Allowance = {
 /** While a message is written, the room on the disk is looked at each time after so many octets. */
 const ROOM_STEP = 8 * 1024 * 1024;
 
+/** Names that are read from a folder at a time. */
+const NAMES_AT_ONCE = 4096;
+
+/** Up to so many entries and results, those that lack the other are looked for. */
+const MOST_TIDIED = 100_000;
+
 /** What sweep did, for the log. */
 export interface Swept {
   /** Entries whose claim's owner is gone; their last attempt may have reached the relay. */
@@ -279,7 +285,7 @@ export class Spool {
     let sum = sumOf(shares);
     const over = (): boolean => sum.entries + recipients > userEntries || sum.octets >= userOctets;
     if (over()) {
-      shares = stillQueued(shares, this.#names('spool'), this.#names('unsplit'));
+      shares = stillQueued(shares, [...this.#names('spool')], [...this.#names('unsplit')]);
       sum = sumOf(shares);
       const scratch = this.#path('tmp', `${this.#pid}.usage`);
       replaceDurably(path, scratch, shares.map(formatShare).join(''));
@@ -386,28 +392,31 @@ export class Spool {
     }
   }
 
-  /** All entries whose submission is split completely. */
-  list(): Listing {
+  /**
+   * The entries whose submission is split completely.
+   * @param wanted which of them; the others cost no memory
+   */
+  list(wanted: (entry: Entry) => boolean = () => true): Listing {
     // This order matters: a submission that left unsplit/ before this listing of it has all its
     // entries, and one that is still there may have some of them, which nobody may send yet.
-    const names = this.#names('spool');
-    const unsplit = new Set(this.#names('unsplit').map((name) => prefixOf(`${name}:`)));
-    const entries: Entry[] = [];
+    const found: Entry[] = [];
     const foreign: string[] = [];
-    for (const name of names.sort()) {
+    for (const name of this.#names('spool')) {
       const parsed = parseName(name);
       if (parsed.kind === 'foreign') foreign.push(name);
       if (parsed.kind !== 'entry') continue;
-      if (unsplit.size > 0 && unsplit.has(prefixOf(parsed.base))) continue;
-      entries.push({ base: parsed.base, state: parsed.state });
+      const entry = { base: parsed.base, state: parsed.state };
+      if (wanted(entry)) found.push(entry);
     }
-    return { entries, foreign };
+    const unsplit = new Set([...this.#names('unsplit')].map((name) => prefixOf(`${name}:`)));
+    const entries = found.filter(({ base }) => unsplit.size === 0 || !unsplit.has(prefixOf(base)));
+    return { entries: entries.sort(byBase), foreign: foreign.sort() };
   }
 
   /** The base names in Undelivered, sorted by age. */
   listUndelivered(): readonly string[] {
     const bases: string[] = [];
-    for (const name of this.#names('Undelivered').sort()) {
+    for (const name of [...this.#names('Undelivered')].sort()) {
       const parsed = parseName(name);
       if (parsed.kind === 'entry') bases.push(parsed.base);
     }
@@ -587,7 +596,7 @@ export class Spool {
         faults.push(error.message);
       }
     };
-    const unsplit = this.#names('unsplit');
+    const unsplit = [...this.#names('unsplit')];
     // What is being taken over is split when that is done: until then it may be found wanting.
     const taking = new Set(
       unsplit.filter((name) => parseTaking(name) !== undefined).map((name) => prefixOf(name)),
@@ -606,28 +615,36 @@ export class Spool {
     }
     const takenBack: string[] = [];
     const alive = new Map<number, boolean>();
+    const claims: { readonly base: string; readonly state: EntryState; readonly pid: number }[] =
+      [];
     const bases = new Set<string>();
     const results: string[] = [];
     for (const name of this.#names('spool')) {
       const parsed = parseName(name);
-      if (parsed.kind === 'result') results.push(parsed.base);
-      if (parsed.kind !== 'entry') continue;
-      bases.add(parsed.base);
-      if (parsed.state.kind !== 'sending') continue;
-      const { base, state } = parsed;
-      const { pid } = parsed.state;
+      if (parsed.kind === 'foreign') continue;
+      const { base } = parsed;
+      if (bases.size + results.length <= MOST_TIDIED) {
+        if (parsed.kind === 'result') results.push(base);
+        else bases.add(base);
+      }
+      if (parsed.kind === 'entry' && parsed.state.kind === 'sending') {
+        claims.push({ base, state: parsed.state, pid: parsed.state.pid });
+      }
+    }
+    for (const { base, state, pid } of claims) {
       attempt(() => {
         const lives = alive.get(pid) ?? this.lives(pid, now);
         alive.set(pid, lives);
         if (!lives && this.#takeBack(base, state, now)) takenBack.push(base);
       });
     }
-    for (const base of results) {
+    // A lone result does no harm, so in a very long queue none is looked for.
+    for (const base of bases.size + results.length > MOST_TIDIED ? [] : results) {
       if (bases.has(base)) continue;
       const path = this.#path('spool', resultName(base));
       attempt(() => this.#eraseOld(path, now - LONE_RESULT_AGE));
     }
-    for (const name of this.#names('tmp')) {
+    for (const name of [...this.#names('tmp')]) {
       attempt(() => this.#eraseOld(this.#path('tmp', name), now - DRAFT_LIFETIME));
     }
     return { takenBack, corrupt, faults };
@@ -650,7 +667,7 @@ export class Spool {
   /** All routes that are paused, by name. */
   pausedRoutes(): ReadonlyMap<string, Attempt> {
     const paused = new Map<string, Attempt>();
-    for (const name of this.#names('routes').sort()) {
+    for (const name of [...this.#names('routes')].sort()) {
       // What stands behind a colon is no route but about one.
       if (name.includes(':')) continue;
       // A name that was cut is shown as it is.
@@ -830,7 +847,7 @@ export class Spool {
 
   /** How many files lie in corrupt/. */
   countCorrupt(): number {
-    return this.#names('corrupt').filter((name) => !name.endsWith(':.reason')).length;
+    return [...this.#names('corrupt')].filter((name) => !name.endsWith(':.reason')).length;
   }
 
   /** What the administrator was told of (runner/alarm.ts); undefined when there is nothing. */
@@ -872,7 +889,7 @@ export class Spool {
     if (this.#entered) return;
     // A claim under this pid that was not made by this process is a dead one's: take it back before
     // this record makes it look alive.
-    const before = this.#names('spool').map(parseName);
+    const before = [...this.#names('spool')].map(parseName);
     const record = this.#recordOf(this.#pid);
     if (record?.owner.space !== this.self.space && this.lives(this.#pid, now)) {
       // Its claims bear the same pid as ours would: they could not be told apart.
@@ -975,8 +992,16 @@ export class Spool {
     return { kind: 'sending', pid: this.#pid };
   }
 
-  #names(folder: string): string[] {
-    return fs.readdirSync(this.#path(folder)).filter((name) => !name.startsWith('.'));
+  /** In no order, and read as they are asked for: a queue may have a million. */
+  *#names(folder: string): Generator<string> {
+    const stream = fs.opendirSync(this.#path(folder), { bufferSize: NAMES_AT_ONCE });
+    try {
+      for (let each = stream.readSync(); each !== null; each = stream.readSync()) {
+        if (!each.name.startsWith('.')) yield each.name;
+      }
+    } finally {
+      stream.closeSync();
+    }
   }
 
   #path(...parts: readonly string[]): string {
@@ -997,4 +1022,9 @@ function overShare({ userEntries, userOctets }: Limits): OverLimit {
 
 function attemptsOf(state: EntryState): number {
   return state.kind === 'waiting' || state.kind === 'held' ? state.attempts : 0;
+}
+
+function byBase(one: Entry, other: Entry): number {
+  if (one.base === other.base) return 0;
+  return one.base < other.base ? -1 : 1;
 }

@@ -177,7 +177,7 @@ test('Files that the owner of the spool cannot read are failures, and others are
     { env: { ...site.env } },
   );
   assert.equal(other.status, 2);
-  assert.match(other.stdout, /only root and its\s+owner can look/);
+  assert.match(other.stdout, /only root and its\s+owner\s+can\s+look/);
 });
 
 test('What waits for long, is paused or was refused shows in the queue', async (t) => {

@@ -88,7 +88,7 @@ class Desk {
   }
 
   reports(): { readonly to: string; readonly text: string }[] {
-    this.reporter.report(this.spool.list().entries);
+    this.reporter.report();
     return this.collect();
   }
 }
@@ -127,7 +127,7 @@ test('A crash between the refusal and the report loses none', (t) => {
     () => NOW,
   );
   // Without control/me nothing can be told, and nothing is forgotten.
-  next.report(desk.spool.list().entries);
+  next.report();
   assert.deepEqual(desk.collect(), []);
   assert.equal(desk.reports().length, 1);
 });
@@ -185,15 +185,15 @@ test('A report that fails goes to doublebounceto, and what fails there ends', (t
   const desk = new Desk(t);
   desk.control('doublebounceto', 'boss@z.test');
   desk.fail('jo@x.test', { address: 'a@y.test' });
-  desk.reporter.report(desk.spool.list().entries);
+  desk.reporter.report();
   const [bounce] = desk.spool.list().entries;
   desk.refuse([bounce?.base ?? '']);
-  desk.reporter.report(desk.spool.list().entries);
+  desk.reporter.report();
   const [double, ...others] = desk.spool.list().entries;
   assert.match(double?.base ?? '', /::boss@z\.test$/);
   assert.deepEqual(others, []);
   desk.refuse([double?.base ?? '']);
-  desk.reporter.report(desk.spool.list().entries);
+  desk.reporter.report();
   assert.deepEqual(desk.spool.list().entries, []);
   assert.equal(desk.spool.listUndelivered().length, 3);
 });
@@ -321,8 +321,7 @@ test('Three hundred mails that wait are not three hundred reports', (t) => {
 test('A long queue is looked into once, and while its sender waits for the digest not at all', (t) => {
   const desk = new Desk(t);
   const opened = (): number => {
-    const { entries } = desk.spool.list();
-    const { calls } = watch(desk.spool.folder, () => desk.reporter.report(entries));
+    const { calls } = watch(desk.spool.folder, () => desk.reporter.report());
     desk.collect();
     return calls.filter(({ label }) => /^(open|readFile) spool/.test(label)).length;
   };
@@ -366,7 +365,7 @@ test('One entry that cannot be read does not stop the other reports', (t) => {
     [['c@y.test']],
   );
   assert.equal(desk.log.filter((line) => line.startsWith('fault ')).length, 2);
-  desk.reporter.report(desk.spool.list().entries);
+  desk.reporter.report();
   assert.equal(desk.log.filter((line) => line.startsWith('fault ')).length, 2, 'told once');
 });
 
@@ -375,7 +374,7 @@ test('A result that a broken disk keeps back for a while delays its report, and 
   desk.fail('jo@x.test', { address: 'a@y.test' });
   watch(
     desk.spool.folder,
-    () => desk.reporter.report(desk.spool.list().entries),
+    () => desk.reporter.report(),
     (call, real) =>
       call.name === 'readFileSync' && call.label.includes('Undelivered')
         ? fail(call, real, 'EIO')
