@@ -250,6 +250,14 @@ const RULES: readonly Rule[] = [
     mend: NOTHING,
   },
   {
+    words: /^550 5\.1\.2 picorelay: /,
+    means: "The recipient's domain does not exist, or has no mail server, says the DNS.",
+    mend: ({ id }) => [
+      'Is the address right? To send it to another one:',
+      `    picorelay resend ${id} --to ADDRESS`,
+    ],
+  },
+  {
     words:
       /^5\d\d[ -].*?(?:\b5\.1\.[123]\b|user (?:unknown|not found)|no such (?:user|mailbox|recipient)|unknown (?:user|recipient|mailbox))/i,
     stages: ['rcpt', 'data', 'dot'],

@@ -248,7 +248,8 @@ function print(spool: Spool, mail: Mail, answer: Why, world: World): void {
     const ago = showSpan(now() - Date.parse(last.time));
     const replied = /^[2-5]\d\d/.test(last.lines[0] ?? '');
     const by = last.relay === 'none' ? '' : ` with ${last.relay}`;
-    const who = replied ? `${last.relay} answered ${ago} ago` : `Noted ${ago} ago${by}`;
+    const asked = replied && last.relay !== 'none';
+    const who = asked ? `${last.relay} answered ${ago} ago` : `Noted ${ago} ago${by}`;
     lines.push('', ...indent(0, `${who}, ${STAGES[last.stage]}:`));
     for (const line of last.lines) lines.push(`    ${line}`);
   }

@@ -144,7 +144,12 @@ function tellFate(kind: Kind, fate: Fate, room: number): readonly string[] {
 }
 
 function what(kind: Kind, last: Said): string {
-  const host = hostOf(last.relay) ?? 'no mail server';
+  const known = hostOf(last.relay);
+  // What the DNS says for certain, no mail server was asked about.
+  if (kind === 'failed' && last.outcome !== 'expired' && known === undefined) {
+    return 'It cannot be delivered:';
+  }
+  const host = known ?? 'no mail server';
   switch (kind) {
     case 'relayed':
       return `${host} took it.`;

@@ -93,6 +93,20 @@ test('What the DNS says for certain is told at once; what it does not know waits
   assert.equal(dns.questions.length, length);
 });
 
+test('A sender is told that there is no such domain, and of no mail server that said so', async (t) => {
+  const { site, host } = await worldFor(t, { 'home.test': { addresses: ['127.0.0.55'] } });
+  const home = await host(55);
+  site.control('bounce', 'sender');
+  await site.run('sendmail', ['-f', 'me@home.test', 'a@nowhere.test'], LETTER);
+  for (let run = 0; run < 2; run++) await site.run('picorelay-cron');
+  const [report] = home.received;
+  assert.deepEqual([report?.from, report?.to], ['', ['me@home.test']]);
+  const text = report?.raw.toString() ?? '';
+  assert.match(text, /<a@nowhere\.test>\r\n {8}It cannot be delivered:\r\n {12}550 5\.1\.2 /);
+  assert.match(text, /\r\nStatus: 5\.1\.2\r\n/);
+  assert.doesNotMatch(text, /Remote-MTA/);
+});
+
 test('Hosts are tried by preference, one that fails rests, and a dead domain holds up no other', async (t) => {
   const { site, host } = await worldFor(t, {
     'x.test': {
