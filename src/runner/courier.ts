@@ -337,9 +337,9 @@ export class Courier {
 
   /** Opens a session; without TLS where that was optional and failed (RFC 7435 section 3). */
   async #connect({ settings, way }: Delivery, relay: Relay): Promise<Session> {
-    const { onLine } = this.#world;
+    const { transcript } = this.#world;
     try {
-      return await Session.open({ ...settings.sessionWith(relay, way), onLine });
+      return await Session.open({ ...settings.sessionWith(relay, way), onLine: transcript?.() });
     } catch (error) {
       if (!(error instanceof SessionError)) throw error;
       const secured = error.stage === 'tls' || error.stage === 'starttls';
@@ -347,7 +347,7 @@ export class Courier {
       const optional =
         settings.direct !== undefined && (relay.tls ?? 'opportunistic') === 'opportunistic';
       if (!secured || !optional || this.#failed.has(formatRelay(bare))) throw error;
-      return await Session.open({ ...settings.sessionWith(bare, way), onLine });
+      return await Session.open({ ...settings.sessionWith(bare, way), onLine: transcript?.() });
     }
   }
 

@@ -15,6 +15,7 @@ export interface Outside {
   readonly stderr: (text: string) => void;
   /** Gets each event in a few words too, for a program with somebody at the terminal. */
   readonly onEvent?: (brief: string) => void;
+  /** Gets the dialogues with relays; lines of a second session begin with `(2)`, and so on. */
   readonly onLine?: OnLine;
   readonly stop: AbortSignal;
 }
@@ -55,7 +56,7 @@ export function openRunner(control: Control, pid: number, outside: Outside): Ope
       now: outside.now,
       random: outside.random,
       stop: outside.stop,
-      ...(outside.onLine === undefined ? {} : { onLine: outside.onLine }),
+      ...(outside.onLine === undefined ? {} : { transcript: numbered(outside.onLine) }),
     },
     knownTrouble: () => {
       try {
@@ -67,6 +68,16 @@ export function openRunner(control: Control, pid: number, outside: Outside): Ope
       }
     },
     close: async () => await sink?.close(),
+  };
+}
+
+/** Several sessions speak at a time. */
+function numbered(onLine: OnLine): () => OnLine {
+  let sessions = 0;
+  return () => {
+    sessions++;
+    const label = sessions === 1 ? '' : `(${sessions}) `;
+    return (side, line) => onLine(side, `${label}${line}`);
   };
 }
 

@@ -24,7 +24,8 @@ export interface World {
   readonly random: () => number;
   /** Aborted when the program is to end: the transaction that runs is finished, no other begins. */
   readonly stop: AbortSignal;
-  readonly onLine?: OnLine;
+  /** Called for each session: who hears its dialogue. */
+  readonly transcript?: () => OnLine;
 }
 
 /** What became of the entries of one delivery. */

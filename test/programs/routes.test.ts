@@ -114,3 +114,20 @@ test('A relay that failed is asked last until its rest is over', async (t) => {
   assert.equal(first.connections, 1);
   assert.deepEqual(site.queued(), []);
 });
+
+test('A transcript tells apart the sessions that go on at a time', async (t) => {
+  const site = siteFor(t);
+  const [one, two] = [await startRelay(t), await startRelay(t)];
+  site.relays(one.port);
+  site.control('smtproutes', `y.test:127.0.0.1:${two.port}`);
+  await site.run('sendmail', ['a@x.test', 'b@y.test'], LETTER);
+  const { stderr } = await site.run('picorelay', ['run', '--once', '-v']);
+  const lines = stderr.trimEnd().split('\n');
+  const second = lines.filter((line) => /^[CS]: \(2\) /.test(line));
+  const first = lines.filter((line) => !second.includes(line));
+  for (const session of [first, second]) {
+    assert.equal(session.filter((line) => /^C: .*RCPT TO:<[ab]@[xy]\.test>$/.test(line)).length, 1);
+    assert.match(session[0] ?? '', /^S: (?:\(2\) )?220 /);
+    assert.match(session.at(-1) ?? '', /^S: (?:\(2\) )?221 /);
+  }
+});

@@ -260,7 +260,7 @@ export async function playCase(t: TestContext, cell: Case): Promise<void> {
       now: () => ORIGIN.time / 1000 + 60_000,
       random: () => 0,
       stop: new AbortController().signal,
-      onLine: (side, line) => talk.push(`${side}: ${line}`),
+      transcript: () => (side, line) => talk.push(`${side}: ${line}`),
     },
     DEFAULT_ROUTE,
     () => '0',
