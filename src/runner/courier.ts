@@ -303,10 +303,32 @@ export class Courier {
 
   /** How many more connections are worth their while. */
   #helpersFor(delivery: Delivery, session: Session): number {
-    const { settings, entries, taken, workers } = delivery;
+    const { settings, workers } = delivery;
+    const most = Math.min(2, settings.connections - workers);
+    if (most <= 0) return 0;
     const each = 2 * session.depth(settings.messagesInFlight);
-    const useful = Math.floor((entries.length - taken) / each);
-    return Math.max(0, Math.min(2, settings.connections - workers, useful - workers));
+    const left = this.#transactionsLeft(delivery, session, each * (workers + most));
+    return Math.max(0, Math.min(most, Math.floor(left / each) - workers));
+  }
+
+  /** How many transactions are to come, as far as so many; a guess, for names prove nothing. */
+  #transactionsLeft(
+    { settings, entries, taken }: Delivery,
+    session: Session,
+    most: number,
+  ): number {
+    const limit = Math.min(settings.transactionRecipients, session.limits.recipients);
+    let count = 0;
+    let named = 0;
+    let before: string | undefined;
+    for (let at = taken; at < entries.length && count < most; at++, named++) {
+      const prefix = prefixOf(entries[at]?.base ?? '');
+      if (prefix === before && named < limit) continue;
+      before = prefix;
+      count++;
+      named = 0;
+    }
+    return count;
   }
 
   /** A session for the next transactions, or undefined when none is to be had now. */

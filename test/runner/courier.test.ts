@@ -56,3 +56,33 @@ test('A machine that fails in the middle of a delivery ends it, and every mail i
     assert.equal(left.length, ENTRIES - relay.received.length, failing);
   }
 });
+
+test('Connections are opened for transactions, not for recipients', async (t) => {
+  for (const [submissions, recipients, most] of [
+    [1, 400, 1],
+    [12, 1, 3],
+  ] as const) {
+    const site = siteFor(t);
+    const relay = await startRelay(t);
+    site.relays(relay.port);
+    const spool = new Spool(site.spool, process.pid);
+    for (let n = 0; n < submissions; n++) {
+      const others = Array.from({ length: recipients - 1 }, (_, m) => `to${m}@x.test`);
+      const origin = { ...ORIGIN, time: ORIGIN.time + n };
+      spool.submit(envelopeTo(`first${n}@x.test`, ...others), origin, [Buffer.from(TEXT)]);
+    }
+    const courier = new Courier(
+      spool,
+      openControl(`${site.folder}/control`),
+      new Log('text', () => undefined),
+      { now: Date.now, random: () => 0, stop: new AbortController().signal },
+      DEFAULT_ROUTE,
+      () => '1000',
+    );
+    await courier.deliver(spool.list().entries, true, () => false);
+    await courier.close();
+    spool.leave();
+    assert.equal(relay.recipients().length, submissions * recipients);
+    assert.ok(relay.connections <= most, `${relay.connections} connections`);
+  }
+});
