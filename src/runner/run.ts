@@ -202,6 +202,8 @@ class Runner {
   /** What made the last pass fail; told once while it lasts. */
   #lastFault: string | undefined;
   #full = false;
+  /** What the last look at the queue could not put right. */
+  #faults: ReadonlySet<string> = new Set();
   /** New entries that the last pass left alone: their window is closed, or their route is paused. */
   readonly #passedOver = new Set<string>();
   /** What is to be offered due or not, and the last pass did not come to. */
@@ -337,7 +339,9 @@ class Runner {
     const swept = this.#tidy(now);
     for (const base of swept.takenBack) this.#log.interrupted(base);
     for (const { name, reason } of swept.corrupt) this.#log.corrupt(name, reason);
-    for (const fault of swept.faults) this.#log.fault(fault);
+    // Told when it begins, not at each look.
+    for (const fault of swept.faults) if (!this.#faults.has(fault)) this.#log.fault(fault);
+    this.#faults = new Set(swept.faults);
     const { refused } = this.#total;
     this.#passedOver.clear();
     const plan = this.#plan();

@@ -199,7 +199,7 @@ export class Settlement {
   /** To corrupt/: the file cannot be read. */
   condemn(claims: readonly Claim[], reason: string): void {
     for (const claim of claims) {
-      this.#spool.condemn(claim, reason);
+      this.#end(claim, () => this.#spool.condemn(claim, reason));
       this.#log.corrupt(claim.base, reason);
       this.tally.refused++;
     }
@@ -209,8 +209,15 @@ export class Settlement {
   notSettled(claim: Claim, verdict: Verdict, error: unknown): void {
     this.#log.fault(`${claim.base}: ${error instanceof Error ? error.message : String(error)}`);
     // What the relay has must not go out again each minute; what it refused or put off may.
-    if (verdict.action === 'relayed') this.#spool.hold(claim);
-    else this.#spool.release(claim, this.#world.now());
+    try {
+      if (verdict.action === 'relayed') this.#spool.hold(claim);
+      else this.#spool.release(claim, this.#world.now());
+    } catch (next) {
+      this.#later(claim, next, () => {
+        if (verdict.action === 'relayed') this.#spool.finish(claim);
+        else this.#spool.release(claim, this.#world.now());
+      });
+    }
     this.tally.left++;
   }
 
@@ -222,8 +229,25 @@ export class Settlement {
 
   /** Back to the queue, no attempt spent. */
   release(claims: readonly Claim[]): void {
-    for (const claim of claims) this.#spool.release(claim, this.#world.now());
+    for (const claim of claims) {
+      this.#end(claim, () => this.#spool.release(claim, this.#world.now()));
+    }
     this.tally.left += claims.length;
+  }
+
+  /** A claim that this machine cannot end just now must not stay one for as long as this process lives. */
+  #end(claim: Claim, action: () => void): void {
+    try {
+      action();
+    } catch (error) {
+      this.#later(claim, error, action);
+    }
+  }
+
+  #later(claim: Claim, error: unknown, action: () => void): void {
+    if (!(error instanceof Error && 'syscall' in error)) throw error;
+    this.#log.fault(`${claim.base}: ${error.message}`);
+    this.#spool.later(claim, action);
   }
 
   /** Tells the log of an entry that is met for the first time. */

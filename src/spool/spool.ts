@@ -168,6 +168,8 @@ export class Spool {
   readonly #token: (() => string) | undefined;
   #self: Owner | undefined;
   #entered = false;
+  /** What could not be done with claims of this process, by the base name of the entry. */
+  readonly #unsettled = new Map<string, () => void>();
 
   /**
    * @param folder the spool folder; made with its layout when missing and somebody submits
@@ -532,6 +534,11 @@ export class Spool {
     this.#rename(claim.base, this.#sending(), to);
   }
 
+  /** What ends a claim of this process could not be done just now: each sweep tries again. */
+  later({ base }: Claim, action: () => void): void {
+    this.#unsettled.set(base, action);
+  }
+
   /** On hold: nothing is tried until the admin says so. */
   hold(claim: Claim): void {
     this.#rename(claim.base, this.#sending(), { kind: 'held', attempts: claim.attempts });
@@ -596,6 +603,12 @@ export class Spool {
         faults.push(error.message);
       }
     };
+    for (const [base, action] of this.#unsettled) {
+      attempt(() => {
+        action();
+        this.#unsettled.delete(base);
+      });
+    }
     const unsplit = [...this.#names('unsplit')];
     // What is being taken over is split when that is done: until then it may be found wanting.
     const taking = new Set(
@@ -727,7 +740,8 @@ export class Spool {
     try {
       return fs.readFileSync(path, 'utf8');
     } catch (error) {
-      if (hasCode(error, 'ENOENT')) return '';
+      // A folder that somebody put there says as little.
+      if (hasCode(error, 'ENOENT', 'EISDIR')) return '';
       throw error;
     }
   }
