@@ -39,6 +39,7 @@ process.chdir(root);
 const ARCHITECTURES = { x64: 'amd64', arm64: 'arm64' };
 const name = standalone ? 'picorelay-standalone' : 'picorelay';
 const architecture = standalone ? ARCHITECTURES[process.arch] : 'all';
+const MAINTAINER = 'The picorelay authors <picorelay@localhost>';
 /** Where the programs lie; what stands in PATH are links. */
 const HOME = 'usr/lib/picorelay';
 const LINKS = {
@@ -123,7 +124,7 @@ function putPrograms() {
     if (path === '' || dev || path.lastIndexOf('node_modules/') > 0) continue;
     cpSync(path, join(tree, HOME, path), {
       recursive: true,
-      filter: (each) => !each.endsWith('.map'),
+      filter: (each) => !/\.map$|\/\.npmignore$/.test(each),
     });
   }
 }
@@ -149,7 +150,13 @@ function putDocuments() {
   for (const file of ['README.md', ...readdirSync('docs').map((each) => `docs/${each}`)]) {
     if (lstatSync(file).isFile()) put(`${folder}/${basename(file)}`, readFileSync(file));
   }
-  put(`${folder}/changelog.gz`, packed(readFileSync('CHANGELOG.md')));
+  put(`${folder}/CHANGELOG.md.gz`, packed(readFileSync('CHANGELOG.md')));
+  const date = new Date(Number(commitTime()) * 1000).toUTCString().replace('GMT', '+0000');
+  const entry = `  * CHANGELOG.md.gz tells what is new.\n\n -- ${MAINTAINER}  ${date}\n`;
+  put(
+    `${folder}/changelog.gz`,
+    packed(`${name} (${options.version}) unstable; urgency=medium\n\n${entry}`),
+  );
   put(`${folder}/copyright`, copyright());
   cpSync('control', join(tree, folder, 'examples/control'), { recursive: true });
 }
@@ -177,7 +184,7 @@ function putControl() {
     Package: name,
     Version: options.version,
     Architecture: architecture,
-    Maintainer: 'The picorelay authors <picorelay@localhost>',
+    Maintainer: MAINTAINER,
     'Installed-Size': kilobytes(tree),
     Depends: standalone ? 'adduser, libc6' : 'adduser, nodejs (>= 20.19)',
     Recommends: 'cron | systemd-sysv, ca-certificates',
@@ -214,8 +221,8 @@ function closeModes(folder) {
   for (const entry of readdirSync(folder, { withFileTypes: true })) {
     const path = join(folder, entry.name);
     if (entry.isSymbolicLink()) continue;
-    const program = entry.isDirectory() || (lstatSync(path).mode & 0o100) !== 0;
-    chmodSync(path, program ? 0o755 : 0o644);
+    const program = !path.includes('/node_modules/') && (lstatSync(path).mode & 0o100) !== 0;
+    chmodSync(path, entry.isDirectory() || program ? 0o755 : 0o644);
     if (entry.isDirectory()) closeModes(path);
   }
 }
