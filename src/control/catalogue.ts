@@ -352,7 +352,7 @@ const tls: ControlFile<TlsPolicy> = {
   name: 'tls',
   kind: 'value',
   takes: 'required, opportunistic or off',
-  help: 'Whether mail may go over a connection without TLS. required: only to a relay on this machine (localhost, 127.0.0.0/8, ::1). opportunistic: when the relay offers none. off: TLS is not asked for.',
+  help: 'Whether mail may go over a connection without TLS. required: only to a relay on this machine (localhost, 127.0.0.0/8, ::1). opportunistic: when the relay offers none. off: TLS is not asked for. With mx:// TLS is opportunistic unless its ?tls= or the domain’s MTA-STS policy demands it; tlspin, tlscertfile and tlsminimum are for relays.',
   absent: { text: 'required' },
   parse: single(choice('required', 'opportunistic', 'off')),
 };

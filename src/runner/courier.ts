@@ -334,7 +334,7 @@ export class Courier {
   /** A session for the next transactions, or undefined when none is to be had now. */
   async #open(delivery: Delivery): Promise<Session | undefined> {
     for (let idle = this.#idle.shift(); idle !== undefined; idle = this.#idle.shift()) {
-      if (this.#fit(idle, 0, delivery.settings)) return idle;
+      if (this.#fit(idle, 0, delivery.settings) && serves(idle.relay, delivery)) return idle;
       await idle.close();
     }
     for (const relay of this.#inOrder(delivery.relays)) {
@@ -357,7 +357,7 @@ export class Courier {
     return undefined;
   }
 
-  /** Opens a session; without TLS where that was optional and failed (RFC 7435 section 3). */
+  /** Opens a session; without TLS where that was optional and failed. */
   async #connect({ settings, way }: Delivery, relay: Relay): Promise<Session> {
     const { transcript } = this.#world;
     try {
@@ -365,10 +365,9 @@ export class Courier {
     } catch (error) {
       if (!(error instanceof SessionError)) throw error;
       const secured = error.stage === 'tls' || error.stage === 'starttls';
-      const bare: Relay = { ...relay, tls: 'off' };
-      const optional =
-        settings.direct !== undefined && (relay.tls ?? 'opportunistic') === 'opportunistic';
-      if (!secured || !optional || this.#failed.has(formatRelay(bare))) throw error;
+      const bare = withoutTls(relay);
+      if (!secured || !isOptional(relay, settings)) throw error;
+      if (this.#failed.has(formatRelay(bare))) throw error;
       return await Session.open({ ...settings.sessionWith(bare, way), onLine: transcript?.() });
     }
   }
@@ -590,6 +589,28 @@ export class Courier {
       Math.max(0, Math.round((this.#world.now() - before.time) / 1000)),
     );
   }
+}
+
+/**
+ * Whether a session that was opened for an earlier delivery serves this one: hosts of a domain and what it
+ * demands of TLS may have changed since.
+ */
+function serves(relay: Relay, { relays, settings }: Delivery): boolean {
+  const name = formatRelay(relay);
+  return relays.some(
+    (each) =>
+      formatRelay(each) === name ||
+      (isOptional(each, settings) && formatRelay(withoutTls(each)) === name),
+  );
+}
+
+/** Whether mail goes to a host of a domain also where TLS fails (RFC 7435 section 3). */
+function isOptional({ tls = 'opportunistic' }: Relay, { direct }: Settings): boolean {
+  return direct !== undefined && tls === 'opportunistic';
+}
+
+function withoutTls(relay: Relay): Relay {
+  return { ...relay, tls: 'off' };
 }
 
 /** As its name tells it; an address that was cut is a domain of its own. */

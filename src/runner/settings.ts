@@ -135,6 +135,8 @@ export function readSettings(control: Control, now: () => number, route: Route):
             tls: 'opportunistic',
             authorities: direct.authorities,
             pins: [],
+            // An old version is better than none.
+            minimum: 'TLSv1.2',
             certificate: undefined,
             login: undefined,
           },

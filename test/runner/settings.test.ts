@@ -12,7 +12,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { ControlError, openControl } from '../../src/control/control.ts';
-import { DEFAULT_ROUTE } from '../../src/control/routing.ts';
+import { DEFAULT_ROUTE, directRoute } from '../../src/control/routing.ts';
 import type { SessionOptions } from '../../src/relay/session.ts';
 import { readSettings } from '../../src/runner/settings.ts';
 import { makeCertificate, noOpenssl } from '../support/certificates.ts';
@@ -157,4 +157,43 @@ test('A mail goes out by LMTP, and with the password of a command.', async (t) =
   await site.run('picorelay-cron');
   assert.equal(site.queued().length, 1);
   assert.match(site.log(), /authpasswordcommand ended with exit status 7/);
+});
+
+test('Hosts of other people get nothing that is for relays.', { skip: noOpenssl }, (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'picorelay-direct-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const { cert, key } = makeCertificate(['DNS:h.test']);
+  writeFileSync(join(folder, 'cert'), cert);
+  writeFileSync(join(folder, 'key'), key, { mode: 0o600 });
+  const control = openControl(
+    folderWith(t, {
+      relay: 'mx://',
+      authuser: 'me',
+      authpassword: 'secret',
+      tlspin: 'ab'.repeat(32),
+      tlsminimum: '1.3',
+      tlscertfile: join(folder, 'cert'),
+      tlskeyfile: join(folder, 'key'),
+      tlscafile: join(folder, 'cert'),
+    }),
+  );
+  const route = directRoute({ scheme: 'mx', port: 25 }, 'x.test');
+  const { relays, direct, sessionWith } = readSettings(control, () => 0, route);
+  assert.deepEqual([relays, direct?.route], [[], route]);
+  const relay = { scheme: 'smtp', host: 'mx.x.test', port: 25, user: undefined } as const;
+  const options = sessionWith(relay);
+  const { login, certificate, pins, tls, minimum } = options;
+  assert.deepEqual(
+    { login, certificate, pins, tls, minimum },
+    {
+      login: undefined,
+      certificate: undefined,
+      pins: [],
+      tls: 'opportunistic',
+      minimum: 'TLSv1.2',
+    },
+  );
+  // Our own authority stands beside the public ones.
+  assert.ok((options.authorities?.split('BEGIN CERTIFICATE').length ?? 0) > 50);
+  assert.ok(options.authorities?.includes(cert));
 });
