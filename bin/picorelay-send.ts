@@ -9,6 +9,7 @@
 import { basename } from 'node:path';
 import { parseArgs } from 'node:util';
 import { openControl } from '../src/control/control.ts';
+import { noteCounts } from '../src/queue/stats.ts';
 import { Dispatcher } from '../src/runner/dispatch.ts';
 import { type OpenRunner, openRunner, stopOnSignals } from '../src/runner/open.ts';
 import { parseName } from '../src/spool/name.ts';
@@ -86,6 +87,7 @@ async function main(): Promise<number> {
       guard: quiet,
       stop: () => runner.world.stop.aborted,
     });
+    noteCounts(runner.spool, tally, Date.now());
     for (const name of quiet ? [] : unknown)
       say(`${JSON.stringify(name)} is no entry of ${runner.spool.folder}/spool`);
     if (dispatcher.trouble !== undefined) say(`queued, but paused: ${dispatcher.trouble}`);

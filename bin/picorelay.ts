@@ -36,6 +36,7 @@ const world: World = {
   zoneMinutes: -new Date().getTimezoneOffset(),
   env: process.env,
   ask: process.stdin.isTTY && process.stderr.isTTY ? ask : undefined,
+  keys: process.stdin.isTTY ? listenToKeys : undefined,
 };
 
 const words = process.argv.slice(2);
@@ -171,6 +172,13 @@ function outputOf(stream: NodeJS.WriteStream): Output {
     get columns() {
       return stream.isTTY ? stream.columns : undefined;
     },
+    get rows() {
+      return stream.isTTY ? stream.rows : undefined;
+    },
+    onResize: (changed) => {
+      stream.on('resize', changed);
+      return () => stream.off('resize', changed);
+    },
     colour: stream.isTTY === true && forbidden === '' && terminal !== 'dumb',
   };
 }
@@ -195,4 +203,16 @@ async function ask(question: string, { secret } = { secret: false }): Promise<st
     reader.close();
     if (secret) process.stderr.write('\n');
   }
+}
+
+function listenToKeys(pressed: (key: string) => void): () => void {
+  const { stdin } = process;
+  const heard = (bytes: Buffer): void => pressed(bytes.toString());
+  stdin.setRawMode(true);
+  stdin.on('data', heard);
+  return () => {
+    stdin.off('data', heard);
+    stdin.setRawMode(false);
+    stdin.pause();
+  };
 }

@@ -6,7 +6,7 @@ import { hasCode } from '../spool/disk.ts';
 import type { Spool } from '../spool/spool.ts';
 import { type Finding, failure, ok, warning } from './finding.ts';
 import { showSpan } from './layout.ts';
-import { ifSpool, queuedMails } from './mails.ts';
+import { queuedMails } from './mails.ts';
 
 const MINUTE = 60_000;
 
@@ -50,7 +50,7 @@ function nameFindings(control: Control): readonly Finding[] {
 /** A clock that was set back has files from the future beside it. */
 function clockFindings(control: Control, spool: Spool, now: number): readonly Finding[] {
   const changed = [...controlTimes(control.folder)];
-  const seen = ifSpool(() => spool.runnerSeen(), undefined);
+  const seen = spool.runnerSeen();
   const newest = Math.max(0, ...changed.map(([, time]) => time), seen ?? 0);
   if (newest > now + 2 * MINUTE) {
     return [
@@ -94,7 +94,7 @@ export function checkRunner(spool: Spool, now: number, root = '/'): readonly Fin
   } else if (starters.length > 0) {
     for (const { where, idle } of starters) findings.push(failure(`${where}: ${idle}`));
   }
-  const seen = ifSpool(() => spool.runnerSeen(), undefined);
+  const seen = spool.runnerSeen();
   const waits = queuedMails(spool).length > 0;
   const age = seen === undefined ? Number.POSITIVE_INFINITY : now - seen;
   const mend = ['picorelay init', 'picorelay run --once'];

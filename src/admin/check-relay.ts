@@ -18,7 +18,7 @@ import type { Spool } from '../spool/spool.ts';
 import { fromControlError } from './check-control.ts';
 import { type Finding, failure, ok, warning } from './finding.ts';
 import { count, showSize } from './layout.ts';
-import { fileOf, ifSpool, queuedMails } from './mails.ts';
+import { fileOf, queuedMails } from './mails.ts';
 import { commandsOf, meaningOf } from './meaning.ts';
 
 const DAY = 86_400_000;
@@ -52,7 +52,7 @@ export async function checkRelays(
         const name = formatRelay(relay);
         if (seen.has(name)) continue;
         seen.add(name);
-        const rest = ifSpool(() => spool.routeTrouble(route.name), undefined);
+        const rest = spool.routeTrouble(route.name);
         const locked =
           rest?.stage === 'auth' &&
           rest.relay === name &&

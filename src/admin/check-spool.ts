@@ -6,12 +6,12 @@ import { formatSize, shortage } from '../mail/limits.ts';
 import { BadBlock } from '../spool/block.ts';
 import { hasCode } from '../spool/disk.ts';
 import { parseBase } from '../spool/name.ts';
-import { LayoutError, type Spool } from '../spool/spool.ts';
+import { FOLDERS, LayoutError, type Spool } from '../spool/spool.ts';
 import { messageOf } from './check-control.ts';
 import { type Finding, failure, ok, warning } from './finding.ts';
 import { count, showSpan } from './layout.ts';
 import { pausedRoutes, pauseLine } from './list.ts';
-import { fileOf, ifSpool, queuedMails, undeliveredMails } from './mails.ts';
+import { fileOf, queuedMails, undeliveredMails } from './mails.ts';
 import { commandsOf, meaningOf } from './meaning.ts';
 
 /** So many of the oldest entries are opened. */
@@ -76,7 +76,7 @@ function contentFindings(spool: Spool, owner: fs.Stats): readonly Finding[] {
   if ((owner.mode & 0o002) !== 0) {
     findings.push(failure(`everybody may change ${folder}`, `chmod o-w ${folder}`));
   }
-  for (const name of ['tmp', 'incoming', 'spool', 'Undelivered', 'corrupt', 'run', 'routes']) {
+  for (const [name] of FOLDERS) {
     const path = join(folder, name);
     const status = fs.statSync(path, { throwIfNoEntry: false });
     if (status === undefined) {
@@ -230,11 +230,6 @@ export function ownerOf(
   folder: string,
   uid: number,
 ): { readonly uid: number; readonly gid: number } {
-  return ifSpool(
-    () => {
-      const status = fs.statSync(folder);
-      return { uid: status.uid, gid: status.gid };
-    },
-    { uid, gid: uid },
-  );
+  const status = fs.statSync(folder, { throwIfNoEntry: false });
+  return status === undefined ? { uid, gid: uid } : { uid: status.uid, gid: status.gid };
 }

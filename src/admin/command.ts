@@ -90,6 +90,9 @@ export interface Output {
   write(text: string): void;
   /** The terminal's width; undefined when it is none. */
   readonly columns: number | undefined;
+  readonly rows: number | undefined;
+  /** Calls back when the terminal has another size, until the function that it returns is called. */
+  onResize(changed: () => void): () => void;
   /** Whether it shows colours and nobody has forbidden them with NO_COLOR. */
   readonly colour: boolean;
 }
@@ -122,6 +125,11 @@ export interface World {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Undefined where nobody can be asked: standard input or standard error is no terminal. */
   readonly ask: Ask | undefined;
+  /**
+   * Calls back with each key that is pressed, until the function that it returns is called; then the
+   * terminal is as before. Undefined where standard input is no terminal.
+   */
+  readonly keys: ((pressed: (key: string) => void) => () => void) | undefined;
 }
 
 /** Ends a command with one line on standard error and an exit status of sysexits.h. */

@@ -223,6 +223,80 @@ export const commands: readonly Command[] = [
     run: async (args, world) => (await import('./trial.ts')).sendTest(args, world),
   }),
   command({
+    name: 'status',
+    theme: 'sight',
+    summary: 'one screen: routes, queue by age, the last 24 hours, Undelivered',
+    text: [
+      'With --html it writes the same as a page of its own, with the mails listed: for a folder of a web server or a mail to the chief. Whoever may read the page reads the addresses.',
+    ],
+    positionals: {},
+    options: {
+      html: {
+        type: 'string',
+        value: 'FILE',
+        describe: 'writes a page instead; - is standard output',
+        completes: 'file',
+      },
+      json,
+    },
+    run: async (args, world) => (await import('./status.ts')).status(args, world),
+  }),
+  command({
+    name: 'watch',
+    theme: 'sight',
+    summary: 'the same screen and the queue, live; q quits',
+    text: [],
+    positionals: {},
+    options: {
+      interval: {
+        type: 'number',
+        value: 'SECONDS',
+        default: 2,
+        describe: 'how long each screen stands',
+      },
+    },
+    run: async (args, world) => (await import('./watch.ts')).watch(args, world),
+  }),
+  command({
+    name: 'log',
+    theme: 'sight',
+    summary: "one mail in the log, from its acceptance to the relay's answer",
+    text: [
+      'It knows where control/log sends the log, and reads rotated files, too. The mail may be gone from the queue for long. A word that names several lists them.',
+    ],
+    positionals: {
+      id: {
+        count: 'one',
+        describe: 'any part of its name, such as its recipient',
+        completes: 'entry',
+      },
+    },
+    options: {
+      follow: { type: 'boolean', alias: 'f', describe: 'waits until its way is at its end' },
+      file: { type: 'string', value: 'FILE', describe: 'another log', completes: 'file' },
+      json,
+    },
+    run: async (args, world) => (await import('./trace.ts')).log(args, world),
+  }),
+  command({
+    name: 'metrics',
+    theme: 'sight',
+    summary: 'figures for Prometheus, as text',
+    text: [
+      "For node_exporter's textfile folder: a line of cron with --file, which replaces the file as a whole. picorelay run --metrics answers the same over HTTP.",
+    ],
+    positionals: {},
+    options: {
+      file: {
+        type: 'string',
+        value: 'FILE',
+        describe: 'writes them there, such as /var/lib/node_exporter/picorelay.prom',
+        completes: 'file',
+      },
+    },
+    run: async (args, world) => (await import('./metrics.ts')).metrics(args, world),
+  }),
+  command({
     name: 'digest',
     theme: 'sight',
     summary: 'what went out, what waits and why, what was refused: for a daily line of cron',
@@ -254,6 +328,11 @@ export const commands: readonly Command[] = [
         value: 'PATH',
         describe: 'takes submissions over a unix socket at this path, too',
         completes: 'file',
+      },
+      metrics: {
+        type: 'string',
+        value: '[ADDR:]PORT',
+        describe: 'answers GET /metrics for Prometheus there; without ADDR on 127.0.0.1 only',
       },
       verbose,
     },

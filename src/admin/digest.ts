@@ -1,5 +1,5 @@
 /** The digest for a daily line of cron: what went out, what waits and why, what did not go through. */
-import { addCounts, HOUR, parseStats, sumSince } from '../queue/stats.ts';
+import { addCounts, HOUR, NO_COUNTS, parseStats, sumSince } from '../queue/stats.ts';
 import { hasCode } from '../spool/disk.ts';
 import { parseBase, showPart } from '../spool/name.ts';
 import type { Attempt } from '../spool/result.ts';
@@ -47,7 +47,7 @@ function printDigest(spool: Spool, host: string, now: number, hours: number): st
 function digestLines(spool: Spool, now: number, hours: number): readonly string[] {
   const since = now - hours * HOUR;
   const { relayed, deferred, refused } = sumSince(
-    addCounts(parseStats(spool.readStats()), { relayed: 0, deferred: 0, refused: 0 }, now),
+    addCounts(parseStats(spool.readStats()), NO_COUNTS, now),
     Math.ceil(since / HOUR) * HOUR,
   );
   const { entries, foreign } = spool.list();

@@ -35,6 +35,7 @@ export function count(number: number, noun: string): string {
 /** A line that ends in `…` where it would be longer than so many characters. */
 export function cut(line: string, width: number): string {
   if (line.length <= width) return line;
+  if (width < 1) return '';
   // Not between the halves of a character.
   const end = /[\ud800-\udbff]/.test(line.charAt(width - 2)) ? width - 2 : width - 1;
   return `${line.slice(0, end)}…`;

@@ -128,16 +128,22 @@ export function printViews(
   for (const view of views) {
     const id = ids.get(view.id) ?? view.id;
     const age = showSpan(now - Date.parse(view.accepted)).padStart(5);
-    const whom = `<${view.sender}> to <${view.recipient}>`;
-    const about = `${age} ${showSize(view.size).padStart(5)}  ${whom}`;
-    const margin = ' '.repeat(ID);
-    // A whole name has a line of its own.
-    if (id.length > ID)
-      output.write(`${paint(output, 'bold', id)}\n${cut(margin + about, width)}\n`);
-    else output.write(`${paint(output, 'bold', id.padEnd(ID))}${cut(about, width - ID)}\n`);
+    const about = `${age} ${showSize(view.size).padStart(5)}  `;
     const [state, colour] = stateWords(view, now);
     const said = view.last === undefined ? '' : `: ${view.last.lines.join(' ')}`;
-    output.write(`${margin} ${paint(output, colour, cut(state + said, width - ID - 1))}\n`);
+    const margin = ' '.repeat(ID);
+    if (id.length > ID) {
+      // An id that is longer names the recipient, or sender and recipient.
+      const from = cut(id === view.id ? '' : ` from <${view.sender}>`, width - id.length);
+      output.write(`${paint(output, 'bold', id)}${from}\n`);
+      const room = width - ID - about.length;
+      output.write(`${margin}${about}${paint(output, colour, cut(state + said, room))}\n`);
+    } else {
+      const whom = `<${view.sender}> to <${view.recipient}>`;
+      output.write(`${paint(output, 'bold', id.padEnd(ID))}${cut(about + whom, width - ID)}\n`);
+      const words = cut(state + said, width - ID - about.length);
+      output.write(`${' '.repeat(ID + about.length)}${paint(output, colour, words)}\n`);
+    }
   }
 }
 
@@ -166,12 +172,12 @@ function stateWords(
 
 /** Which routes are paused and why. */
 export function pausedRoutes(spool: Spool): readonly (readonly [string, Attempt])[] {
-  return ifSpool(() => [...spool.pausedRoutes()], []);
+  return ifSpool(spool, () => [...spool.pausedRoutes()], []);
 }
 
 /** Whose mail the storm guard holds back, one line each. */
 function stormLines(spool: Spool): readonly string[] {
-  const paces = ifSpool(() => [...parsePaces(spool.readRates())], []);
+  const paces = ifSpool(spool, () => [...parsePaces(spool.readRates())], []);
   return paces.flatMap(([uid, { held }]) => {
     if (held === undefined) return [];
     const since = new Date(held).toISOString();

@@ -3,7 +3,8 @@
  * line is any part of an entry's name that no other has; with `*` or `?` in it, it is a pattern and may
  * name several.
  */
-import { basename } from 'node:path';
+import fs from 'node:fs';
+import { basename, join } from 'node:path';
 import { parseDuration } from '../control/duration.ts';
 import { hasCode } from '../spool/disk.ts';
 import { type EntryState, formatName, parseBase, parseName, showPart } from '../spool/name.ts';
@@ -64,11 +65,12 @@ export function spoolOf({ control, pid }: World): Spool {
 }
 
 /** What the action gives; `none` where there is no spool yet, so that nothing was ever queued. */
-export function ifSpool<T>(action: () => T, none: T): T {
+export function ifSpool<T>(spool: Spool, action: () => T, none: T): T {
   try {
     return action();
   } catch (error) {
-    if (hasCode(error, 'ENOENT')) return none;
+    // A spool that lacks one folder is no empty one.
+    if (hasCode(error, 'ENOENT') && !fs.existsSync(join(spool.folder, 'version'))) return none;
     throw error;
   }
 }
@@ -76,6 +78,7 @@ export function ifSpool<T>(action: () => T, none: T): T {
 /** What waits, oldest first. */
 export function queuedMails(spool: Spool): readonly Mail[] {
   return ifSpool(
+    spool,
     () => spool.list().entries.map((entry): Mail => ({ ...entry, place: 'spool' })),
     [],
   );
@@ -84,6 +87,7 @@ export function queuedMails(spool: Spool): readonly Mail[] {
 /** What was refused or given up, oldest first. */
 export function undeliveredMails(spool: Spool): readonly Mail[] {
   return ifSpool(
+    spool,
     () => spool.listUndelivered().map((base): Mail => ({ base, place: 'Undelivered' })),
     [],
   );

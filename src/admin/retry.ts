@@ -1,6 +1,6 @@
 /** picorelay retry: offers chosen mails to their relay now, due or not, beside any runner. */
 
-import { addCounts, formatStats, parseStats } from '../queue/stats.ts';
+import { noteCounts } from '../queue/stats.ts';
 import { Dispatcher } from '../runner/dispatch.ts';
 import { openRunner, stopOnSignals } from '../runner/open.ts';
 import type { Entry } from '../spool/spool.ts';
@@ -42,7 +42,12 @@ export async function retry(options: Options, world: World): Promise<number> {
       }
     }
     const quiet = { ...stdout, write: () => undefined };
-    progress = new Progress(entries.length, options.json ? quiet : stdout, stderr, now);
+    progress = new Progress(
+      options.verbose ? 0 : entries.length,
+      options.json ? quiet : stdout,
+      stderr,
+      now,
+    );
     const tally = await dispatcher.deliver(entries, {
       mayExpire: true,
       probe: true,
@@ -54,9 +59,7 @@ export async function retry(options: Options, world: World): Promise<number> {
     spool.sync();
     const { relayed, deferred, refused } = tally;
     left += tally.left;
-    if (relayed + deferred + refused > 0) {
-      spool.writeStats(formatStats(addCounts(parseStats(spool.readStats()), tally, now())));
-    }
+    noteCounts(spool, tally, now());
     // Their senders are to be told, which a runner does.
     if (refused > 0) offer(spool.folder, [], world);
     const { trouble } = dispatcher;

@@ -134,7 +134,8 @@ function tellTrouble(
       if (paused !== undefined) lines.push(paused);
       continue;
     }
-    lines.push(...heard.lines.map((line) => `    ${line}`));
+    const width = stdout.columns ?? Number.POSITIVE_INFINITY;
+    lines.push(...heard.lines.flatMap((line) => indent(4, line, width)));
     const { means, mend } = meaningOf(heard, control.folder, 'ID');
     lines.push('', ...indent(0, `That means: ${means}`));
     const usual = mend.filter((line) => !/tried again by itself|another one:|picorelay/.test(line));

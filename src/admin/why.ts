@@ -18,7 +18,6 @@ import { count, indent, paint, showSpan } from './layout.ts';
 import {
   type AttemptView,
   attemptView,
-  ifSpool,
   type Mail,
   queuedMails,
   type StateName,
@@ -97,8 +96,7 @@ function whyQueued(
   const reasons: string[] = [];
   const mend: string[] = [];
   const route = routeFor(control, base);
-  const pause =
-    route === undefined ? undefined : ifSpool(() => spool.routeTrouble(route.name), undefined);
+  const pause = route === undefined ? undefined : spool.routeTrouble(route.name);
   const history = spool.history(base);
   const own = lastOf(history);
   // While the route is paused, what was said about this mail before is not what keeps it.
@@ -142,7 +140,7 @@ function whyQueued(
   }
   const overdue = now() - next;
   if (tried && state.kind !== 'sending' && overdue > RUNNER_LATE) {
-    const seen = ifSpool(() => spool.runnerSeen(), undefined);
+    const seen = spool.runnerSeen();
     reasons.push(
       `It is due since ${showSpan(overdue)}, and no runner has taken it${
         seen === undefined ? '' : ` (one was last seen ${showSpan(now() - seen)} ago)`
@@ -218,7 +216,7 @@ function windowTrouble(
 ): { readonly reason: string; readonly opens: number } | undefined {
   const domain = domainOf(showPart(parseBase(base)?.recipient ?? ''));
   const { name, schedule } = scheduleFor(control.get('retry'), domain);
-  const lastRun = ifSpool(() => spool.lastRun(name), undefined);
+  const lastRun = spool.lastRun(name);
   const opens = momentFor(schedule, { from, lastRun });
   if (opens === undefined || opens <= from) return undefined;
   const which = name === '' ? '' : ` for ${name}`;
@@ -251,7 +249,8 @@ function print(spool: Spool, mail: Mail, answer: Why, world: World): void {
     const asked = replied && last.relay !== 'none';
     const who = asked ? `${last.relay} answered ${ago} ago` : `Noted ${ago} ago${by}`;
     lines.push('', ...indent(0, `${who}, ${STAGES[last.stage]}:`));
-    for (const line of last.lines) lines.push(`    ${line}`);
+    const width = stdout.columns ?? Number.POSITIVE_INFINITY;
+    for (const line of last.lines) lines.push(...indent(4, line, width));
   }
   if (answer.means !== undefined) lines.push('', ...indent(0, `That means: ${answer.means}`));
   if (answer.next !== undefined && answer.state !== 'sending') {

@@ -11,7 +11,7 @@ import { DEFAULT_PLAN, type RetryPlan } from '../control/retry.ts';
 import type { Log } from '../log/log.ts';
 import { domainOf } from '../mail/address.ts';
 import { isDue, mayRelay, scheduleFor, watchOf } from '../queue/schedule.ts';
-import { addCounts, formatStats, parseStats } from '../queue/stats.ts';
+import { noteCounts } from '../queue/stats.ts';
 import { hasCode } from '../spool/disk.ts';
 import { addressOf, type EntryState, parseBase } from '../spool/name.ts';
 import type { Entry, Spool, Swept } from '../spool/spool.ts';
@@ -431,8 +431,7 @@ class Runner {
     this.#total.deferred += deferred;
     this.#total.refused += refused;
     const counts = { relayed, deferred, refused };
-    const stats = addCounts(parseStats(this.#spool.readStats()), counts, now);
-    this.#spool.writeStats(formatStats(stats));
+    noteCounts(this.#spool, counts, now);
   }
 
   /** Tells senders what did not go through; what it submits is offered by the next pass. */

@@ -360,3 +360,29 @@ export function removeFolder(path: string): boolean {
 export function emptyFolder(path: string): void {
   for (const name of fs.readdirSync(path)) fs.rmSync(`${path}/${name}`, { recursive: true });
 }
+
+/**
+ * Publishes a text under a path outside of the spool, readable for everybody: at any instant it is the old
+ * or the new one as a whole. A link that stands there is replaced, not followed.
+ * @param pid this process, for the name of the scratch file beside it
+ */
+export function publishFile(path: string, text: string, pid: number): void {
+  const scratch = `${path}.${pid}.tmp`;
+  const fd = fs.openSync(scratch, 'wx', 0o644);
+  try {
+    writeAll(fd, Buffer.from(text));
+    // Whatever the umask says: it is there to be read.
+    fs.fchmodSync(fd, 0o644);
+  } catch (error) {
+    eraseFile(scratch);
+    throw error;
+  } finally {
+    fs.closeSync(fd);
+  }
+  try {
+    fs.renameSync(scratch, path);
+  } catch (error) {
+    eraseFile(scratch);
+    throw error;
+  }
+}

@@ -35,9 +35,9 @@ test('list shows each mail with its state, what is paused and what lies in Undel
   const { stdout } = await site.run('picorelay', ['list']);
   const lines = stdout.split('\n');
   assert.match(lines[0] ?? '', /^later@x\.test +\ds +\d+ {2}<> to <later@x\.test>$/);
-  assert.match(lines[1] ?? '', /^ {14}1 try, next in \d+s: 450 4\.2\.1 later$/);
+  assert.match(lines[1] ?? '', /^ {26}1 try, next in \d+s: 450 4\.2\.1 later$/);
   assert.match(lines[2] ?? '', /^\d{6}\.\d{6} +\ds +\d+ {2}<root@client\.test> to <new@x\.test>$/);
-  assert.match(lines[3] ?? '', /^ {14}next now$/);
+  assert.match(lines[3] ?? '', /^ {26}next now$/);
   assert.match(
     lines.slice(4).join('\n'),
     /^paused since \S+ at connect by smtp:\/\/127\.0\.0\.1:\d+: .*\n1 mail in Undelivered: picorelay undelivered\n2 mails in the queue\n$/,

@@ -14,8 +14,9 @@ const NOW = Date.UTC(2026, 10, 21, 6, 30);
 const one = { relayed: 1, deferred: 2, refused: 3 };
 
 test('Counts of an hour add up and are a line', () => {
-  const stats = addCounts(addCounts(new Map(), one, NOW), one, NOW + 1000);
-  assert.equal(formatStats(stats), '2026-11-21T06 relayed=2 deferred=4 refused=6\n');
+  const stats = addCounts(addCounts(parseStats(''), one, NOW), one, NOW + 1000);
+  const line = 'relayed=2 deferred=4 refused=6\n';
+  assert.equal(formatStats(stats), `total ${line}2026-11-21T06 ${line}`);
   assert.deepEqual(parseStats(formatStats(stats)), stats);
 });
 
@@ -40,8 +41,19 @@ test('Whatever is counted when, the file reads back and holds at most a week', (
     fc.property(fc.array(event), fc.string(), (events, text) => {
       let stats: Stats = parseStats(text);
       for (const [offset, counts] of events) stats = addCounts(stats, counts, NOW + offset);
-      assert.ok(stats.size <= 7 * 24);
-      assert.deepEqual([...parseStats(formatStats(stats))].sort(), [...stats].sort());
+      assert.ok(stats.hours.size <= 7 * 24);
+      const again = parseStats(formatStats(stats));
+      assert.deepEqual([...again.hours].sort(), [...stats.hours].sort());
+      assert.deepEqual(again.total, stats.total);
     }),
   );
+});
+
+test('The total never becomes less, though hours go', () => {
+  const first = addCounts(parseStats(''), one, NOW);
+  const later = addCounts(first, one, NOW + 30 * 24 * HOUR);
+  assert.equal(later.hours.size, 1);
+  assert.deepEqual(later.total, { relayed: 2, deferred: 4, refused: 6 });
+  // A file of an earlier release has no total.
+  assert.deepEqual(parseStats('2026-11-21T06 relayed=1 deferred=2 refused=3\n').total, one);
 });

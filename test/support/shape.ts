@@ -19,6 +19,7 @@ export function documentedShape(command: string): unknown {
 }
 
 function merged(one: unknown, other: unknown): unknown {
+  if (Array.isArray(one) && Array.isArray(other)) return [merged(one[0], other[0])];
   if (typeof one !== 'object' || one === null || Array.isArray(one)) return one ?? other;
   if (typeof other !== 'object' || other === null) return one;
   const both: Record<string, unknown> = { ...one };

@@ -54,8 +54,15 @@ export function onTerminal(
       child.stdin.write(text);
     },
     end: async () => {
-      const [status] = (await ended) as [number | null];
-      return status;
+      let over: number | null | undefined;
+      ended.then(
+        ([status]) => {
+          over = status as number | null;
+        },
+        () => undefined,
+      );
+      await waitFor('the end of the program', () => over !== undefined, { detail: () => shown });
+      return over ?? null;
     },
   };
 }
