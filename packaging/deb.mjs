@@ -144,7 +144,7 @@ function putDocuments() {
     symlinkSync(`${page}.gz`, join(tree, `usr/share/man/man8/${name}.gz`));
   }
   for (const [shell, path] of Object.entries(COMPLETIONS)) {
-    put(path, run(process.execPath, ['bin/picorelay', 'completion', shell]));
+    put(path, run(`${standalone ? 'build/standalone' : 'bin'}/picorelay`, ['completion', shell]));
   }
   const folder = `usr/share/doc/${name}`;
   for (const file of ['README.md', ...readdirSync('docs').map((each) => `docs/${each}`)]) {

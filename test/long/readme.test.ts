@@ -54,10 +54,15 @@ test('Every line of an example is known here', () => {
   assert.deepEqual([...new Set(lines)].sort(), Object.keys(RUN).sort());
 });
 
-test('The documents that README.md names are there', () => {
+test('The documents that README.md names are there, and it names each', () => {
   for (const [, path = ''] of readFileSync('README.md', 'utf8').matchAll(/\]\(([^)#:]+)\)/g)) {
     assert.doesNotThrow(() => readFileSync(path), path);
   }
+  const text = readFileSync('README.md', 'utf8');
+  const unnamed = readdirSync('docs').filter(
+    (name) => name.endsWith('.md') && !text.includes(`(docs/${name})`),
+  );
+  assert.deepEqual(unnamed, []);
 });
 
 test('A stranger gets from the clone to a relay that wants TLS and a login', {

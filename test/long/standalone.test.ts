@@ -126,7 +126,10 @@ test('Its Debian package works on a host without node', {
   const name = basename(built.trim());
   await must(['cp', join(out, name), host.at('/tmp')]);
   await host.must(['apt-get', '-y', '-q', 'install', `/tmp/${name}`]);
-  host.write('/etc/picorelay/relay', `smtp://127.0.0.1:${sink.port}\n`);
+  const init = await host.must([
+    ...['picorelay', 'init', '--yes', '--skip-test', '--relay', `smtp://127.0.0.1:${sink.port}`],
+  ]);
+  assert.match(init, /those of the package picorelay-standalone/);
   await host.must(['sendmail', 'a@x.test'], { input: LETTER });
   await waitFor('the mail at the relay', () => sink.received.length === 1);
   assert.match(await host.must(['mailq']), /empty/);
