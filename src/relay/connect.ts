@@ -329,6 +329,8 @@ export function reasonOf(error: unknown): string {
 
 function messagesOf(error: unknown): readonly string[] {
   if (error instanceof AggregateError) return error.errors.flatMap(messagesOf);
-  // OpenSSL ends its lines.
-  return [(error instanceof Error ? error.message : String(error)).trim()];
+  // OpenSSL ends its lines, and puts numbers, functions and its own source files around the reason.
+  const message = (error instanceof Error ? error.message : String(error)).trim();
+  const reason = /^[\dA-F]+:error:[\dA-F]+:[^:]*:[^:]*:([^:]+):/.exec(message)?.[1];
+  return [reason === undefined ? message : `TLS: ${reason}`];
 }

@@ -274,3 +274,13 @@ for (const chunking of [false, true]) {
     assert.equal(/BDAT/.test(text), chunking);
   });
 }
+
+test('What OpenSSL says is told without its numbers and source files.', async (t) => {
+  const port = await listen(t, (socket) => socket.end('220 relay.test\r\n'));
+  const relay = { scheme: 'smtps', host: '127.0.0.1', port, user: undefined } as const;
+  await assert.rejects(connectRelay(relay, TRUST, 10), (error) => {
+    assert.ok(error instanceof SessionError && error.event.kind === 'closed');
+    assert.equal(error.event.reason, 'TLS: wrong version number');
+    return true;
+  });
+});
