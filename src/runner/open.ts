@@ -4,7 +4,7 @@ import { Log } from '../log/log.ts';
 import { openSink, type Sink } from '../log/sink.ts';
 import type { OnLine } from '../relay/dialogue.ts';
 import { becomeOwner } from '../spool/become.ts';
-import { appendLine, hasCode } from '../spool/disk.ts';
+import { hasCode, keptAppender } from '../spool/disk.ts';
 import { Spool } from '../spool/spool.ts';
 import type { World } from './settlement.ts';
 
@@ -44,7 +44,7 @@ export function openRunner(control: Control, pid: number, outside: Outside): Ope
     if (destination === 'stderr' && outside.onEvent !== undefined) return;
     sink ??= openSink(destination, {
       stderr: outside.stderr,
-      append: appendLine,
+      append: keptAppender(),
       now: outside.now,
     });
     sink.write(line);

@@ -264,6 +264,27 @@ export function appendLine(path: string, line: string): void {
   }
 }
 
+/** A log file stays open for so long, in milliseconds: one that was rotated is left soon. */
+const LOG_KEPT = 1000;
+
+/** Adds lines to log files and devices as appendLine does, without opening them for each. */
+export function keptAppender(): typeof appendLine {
+  const open = new Map<string, number>();
+  return (path, line) => {
+    let fd = open.get(path);
+    if (fd === undefined) {
+      const fresh = fs.openSync(path, 'a', PRIVATE);
+      open.set(path, fresh);
+      setTimeout(() => {
+        open.delete(path);
+        fs.closeSync(fresh);
+      }, LOG_KEPT).unref();
+      fd = fresh;
+    }
+    writeAll(fd, Buffer.from(line));
+  };
+}
+
 /** Writes one byte into a FIFO that somebody reads; false when nobody does. Never blocks. */
 export function pokeFifo(path: string): boolean {
   let fd: number;
