@@ -24,7 +24,7 @@ import { checkRecipients, OverLimit } from '../src/mail/limits.ts';
 import { formatNote, keptNotes, type Note } from '../src/mail/note.ts';
 import { mailboxOf } from '../src/mail/raw-address.ts';
 import { WireForm } from '../src/mail/wireform.ts';
-import { becomeOwner } from '../src/spool/become.ts';
+import { becomeSubmitter } from '../src/spool/become.ts';
 import { writeAll } from '../src/spool/disk.ts';
 import { readPieces } from '../src/spool/input.ts';
 import { Spool } from '../src/spool/spool.ts';
@@ -53,7 +53,7 @@ async function main(): Promise<number> {
   };
   const toSpool = !invocation.print && program === undefined;
   const folder = toSpool ? control.get('spooldir') : '';
-  if (toSpool) becomeOwner(folder);
+  const straight = toSpool && becomeSubmitter(folder);
 
   const host = hostName(control);
   const { names, warnings } = namesOf(process.env, control, host);
@@ -90,7 +90,7 @@ async function main(): Promise<number> {
     };
     const repairs = header.repairs.map((text): Note => ({ kind: 'repaired', text }));
     const notes = keptNotes([...repairs, ...rewriter.notes]);
-    const bases = new Spool(folder, process.pid, token).submit(
+    const bases = new Spool(folder, process.pid, token, straight).submit(
       envelope,
       { ...origin, notes },
       message([received, ...fields]),

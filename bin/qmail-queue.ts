@@ -12,7 +12,7 @@ import { EXIT, queueMessage } from '../src/inject/qmail-queue.ts';
 import { originTime } from '../src/mail/envelope.ts';
 import { OverLimit } from '../src/mail/limits.ts';
 import { EnvelopeError } from '../src/mail/qmail-envelope.ts';
-import { becomeOwner } from '../src/spool/become.ts';
+import { becomeSubmitter } from '../src/spool/become.ts';
 import { readPieces } from '../src/spool/input.ts';
 import { Spool } from '../src/spool/spool.ts';
 
@@ -34,8 +34,8 @@ function main(): number {
   };
   let bases: readonly string[];
   try {
-    becomeOwner(folder);
-    const spool = new Spool(folder, process.pid, token);
+    const straight = becomeSubmitter(folder);
+    const spool = new Spool(folder, process.pid, token, straight);
     const host = hostName(control);
     const rewriter = openRewriter(control, {
       me: host,

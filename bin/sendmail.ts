@@ -19,7 +19,7 @@ import {
   type SmtpService,
 } from '../src/sendmail/arguments.ts';
 import { type Caller, Rejected, submit, troublesOf } from '../src/sendmail/submit.ts';
-import { becomeOwner } from '../src/spool/become.ts';
+import { becomeSubmitter } from '../src/spool/become.ts';
 import { readPieces } from '../src/spool/input.ts';
 import { Spool } from '../src/spool/spool.ts';
 
@@ -167,8 +167,8 @@ async function serve(service: SmtpService): Promise<number> {
 }
 
 function openSpool(folder: string): Spool {
-  becomeOwner(folder);
-  return new Spool(folder, process.pid, token);
+  const straight = becomeSubmitter(folder);
+  return new Spool(folder, process.pid, token, straight);
 }
 
 /** Who calls is asked before this process becomes the spool's owner; the time is that of each call. */

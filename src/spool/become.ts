@@ -36,6 +36,22 @@ export function becomeOwner(folder: string): void {
   process.setuid?.(owner.uid);
 }
 
+/**
+ * The same for a program that submits: whether it may write into the spool itself. Where root may become
+ * nobody else, as in a container that shares the spool, it submits as any user does.
+ * @throws the system call's error for a folder that cannot be looked at
+ */
+export function becomeSubmitter(folder: string): boolean {
+  try {
+    becomeOwner(folder);
+    return true;
+  } catch (error) {
+    // EINVAL: the owner has no number in this user name space.
+    if (hasCode(error, 'EPERM', 'EINVAL')) return false;
+    throw error;
+  }
+}
+
 /** Does something as another user, for a program that root runs and that goes on as root. */
 export function actAs<T>(uid: number, gid: number, action: () => T): T {
   if (process.geteuid?.() !== 0) return action();

@@ -166,6 +166,7 @@ export class Spool {
   readonly folder: string;
   readonly #pid: number;
   readonly #token: (() => string) | undefined;
+  readonly #straight: boolean;
   #self: Owner | undefined;
   #entered = false;
   /** What could not be done with claims of this process, by the base name of the entry. */
@@ -176,11 +177,13 @@ export class Spool {
    * @param pid this process
    * @param token 128 random bits in letters and digits, for a program that submits: where it has no rights
    *   on the spool, it submits by incoming/
+   * @param straight whether it may try without that
    */
-  constructor(folder: string, pid: number, token?: () => string) {
+  constructor(folder: string, pid: number, token?: () => string, straight = true) {
     this.folder = folder;
     this.#pid = pid;
     this.#token = token;
+    this.#straight = straight;
   }
 
   /** This process, as claims and locks record it. Looked up late: a submission does not need it. */
@@ -235,6 +238,7 @@ export class Spool {
 
   #openDraft(envelope: Envelope, origin: Origin, repaired: boolean): Draft {
     try {
+      this.#checkStraight();
       const road = () => new DirectRoad(this.folder, envelope, origin);
       return this.#withLayout(() => new Draft(road(), envelope, origin, repaired));
     } catch (error) {
@@ -245,6 +249,10 @@ export class Spool {
       const road = new IncomingRoad(this.folder, envelope, origin, this.#token());
       return new Draft(road, envelope, origin, repaired);
     }
+  }
+
+  #checkStraight(): void {
+    if (!this.#straight) throw Object.assign(new Error('EACCES: not this way'), { code: 'EACCES' });
   }
 
   #write(draft: Draft, pieces: Iterable<Uint8Array>, { limits, left }: Allowance): Written {
@@ -339,6 +347,7 @@ export class Spool {
     this.checkRoom(limits);
     const name = `${origin.pid}.${origin.time}.scratch`;
     try {
+      this.#checkStraight();
       this.#withLayout(() => fs.accessSync(this.#path('tmp'), fs.constants.W_OK));
       return new Scratch(this.#path('tmp', name), limits);
     } catch (error) {

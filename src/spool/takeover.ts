@@ -112,6 +112,8 @@ export class Takeover {
   readonly #unsplit: string;
   /** How many names of incoming/ were looked at by the passes before; what is beyond is next. */
   #offset = 0;
+  /** Something before the offset was not looked at, or not taken. */
+  #missed = false;
   #lastTime = 0;
   /** Nothing can be taken over just now: trying at once again would not help. */
   #stuck = false;
@@ -174,23 +176,16 @@ export class Takeover {
   /** What is to be taken over in this pass: a file of each user in turn. What is none is removed. */
   #survey(now: number, report: Report): readonly Candidate[] {
     const users = new Map<number, Candidate[]>();
+    const end = this.#offset + MOST_LOOKED_AT;
+    let isAll = false;
+    let overflow = false;
     const folder = openFolder(this.#incoming);
     try {
-      const end = this.#offset + MOST_LOOKED_AT;
-      for (let index = 0; ; index++) {
+      for (let index = 0; index < end; index++) {
         const entry = folder.readSync();
-        if (entry === null) {
-          // What lies before the offset was looked at by an earlier pass, and may be left from it.
-          report.more ||= this.#offset > 0;
-          this.#offset = 0;
-          break;
-        }
+        isAll = entry === null;
+        if (entry === null) break;
         if (index < this.#offset) continue;
-        if (index === end) {
-          this.#offset = end;
-          report.more = true;
-          break;
-        }
         const name = nameOf(entry);
         attempt(report, () => {
           const found = this.#look(name, now, report);
@@ -198,14 +193,20 @@ export class Takeover {
           const files = users.get(found.uid);
           if (files === undefined) users.set(found.uid, [found]);
           else if (files.length < MOST_TAKEN) files.push(found);
-          else report.more = true;
+          else overflow = true;
         });
       }
     } finally {
       folder.closeSync();
     }
     const { chosen, left } = inTurn([...users.values()]);
-    report.more ||= left;
+    overflow ||= left;
+    // Files that go leave their places to others, which a pass that goes on further behind does not see.
+    if (isAll) report.more = overflow || this.#missed;
+    else report.more = true;
+    this.#missed =
+      !isAll && (this.#missed || overflow || chosen.length > 0 || report.discarded.size > 0);
+    this.#offset = isAll ? 0 : end;
     return chosen;
   }
 

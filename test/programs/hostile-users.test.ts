@@ -21,7 +21,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { formatBlock } from '../../src/spool/block.ts';
 import { asOther, BOB, EVE, type Place, placeFor, QUEUE, QUIET, WWW } from '../support/place.ts';
-import { must, run, start } from '../support/process.ts';
+import { must, run } from '../support/process.ts';
 import { trace } from '../support/strace.ts';
 import { asUser } from '../support/users.ts';
 
@@ -161,7 +161,7 @@ test('Whatever a user leaves in incoming, nothing outside is read or written and
       .toSorted(),
     [
       'an address in its envelope block has control characters',
-      'it has no envelope block, and its name does not tell the sender',
+      'it has no envelope block, and is no text',
       'it is too large',
       'its mode does not let the user read it who runs the queue',
       'its mode does not let the user read it who runs the queue',
@@ -253,7 +253,7 @@ test('What changes places while it is looked at gives nothing away', {
   writeFileSync(mail, forged('eve@x.test'));
   chmodSync(mail, 0o644);
   // The queue's user may read the secret; she may not, and has him led to it by every kind of link.
-  const racer = await start([
+  const racer = await place.start([
     ...['setpriv', `--reuid=${EVE}`, `--regid=${EVE}`, '--clear-groups', '--', 'sh', '-c'],
     `cd "$0" && while :; do
          cp "$2" .a 2>/dev/null && mv -f .a race; ln -s "$1" .b && mv -f .b race
@@ -264,7 +264,6 @@ test('What changes places while it is looked at gives nothing away', {
     secret,
     mail,
   ]);
-  t.after(racer.stop);
   for (let n = 0; n < 8; n++) {
     await submitAs(place, WWW, `w${n}@x.test`);
     await cron();
@@ -293,12 +292,11 @@ test('A file that its owner goes on writing is queued as it was or not at all', 
   const path = join(incoming, 'growing');
   writeFileSync(path, forged('eve@x.test', body));
   chownSync(path, EVE, EVE);
-  const writer = await start([
+  const writer = await place.start([
     ...['setpriv', `--reuid=${EVE}`, `--regid=${EVE}`, '--clear-groups', '--', 'sh', '-c'],
     'exec 3>>"$0"; echo open; while :; do printf x >&3; done',
     path,
   ]);
-  t.after(writer.stop);
   const grown = statSync(path).size;
   while (statSync(path).size === grown) await run(['true']);
   await submitAs(place, WWW, 'a@x.test');

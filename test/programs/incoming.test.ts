@@ -5,7 +5,7 @@ import { chmodSync, chownSync, readdirSync, readFileSync, statSync } from 'node:
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { asOther, BOB, EVE, placeFor, QUEUE, QUIET, WWW } from '../support/place.ts';
-import { run, start, waitFor } from '../support/process.ts';
+import { run, waitFor } from '../support/process.ts';
 import { siteFor } from '../support/site.ts';
 import { asUser, canStartNode, programsForAll, queueCommand } from '../support/users.ts';
 
@@ -172,8 +172,7 @@ test('A living runner is woken by a user without rights', { skip: asOther }, asy
   if (place === undefined) return;
   const { site, bin, relay } = place;
   site.control('immediate', undefined);
-  const service = await start([join(bin, 'picorelay'), 'run'], { env: site.env });
-  t.after(service.stop);
+  const service = await place.start([join(bin, 'picorelay'), 'run']);
   await waitFor('the runner', () => site.names('run').includes('runner'), {
     detail: service.output,
   });
@@ -247,12 +246,11 @@ test('Wake-ups without end keep no runner busy', { skip: asOther }, async (t) =>
   if (place === undefined) return;
   const { site, bin, relay } = place;
   site.control('immediate', undefined);
-  const service = await start([join(bin, 'picorelay'), 'run'], { env: site.env });
-  t.after(service.stop);
+  const service = await place.start([join(bin, 'picorelay'), 'run']);
   await waitFor('the runner', () => site.names('run').includes('runner'), {
     detail: service.output,
   });
-  const flood = await start([
+  const flood = await place.start([
     'setpriv',
     `--reuid=${EVE}`,
     '--clear-groups',
@@ -262,10 +260,60 @@ test('Wake-ups without end keep no runner busy', { skip: asOther }, async (t) =>
     'exec cat /dev/zero > "$0"',
     join(site.spool, 'wake'),
   ]);
-  t.after(flood.stop);
   assert.deepEqual(await asUser(site, WWW, [join(bin, 'sendmail'), 'a@x.test'], LETTER), QUIET);
   await waitFor('the mail', () => relay.received.length === 1, { detail: site.log });
   // Only so much goes into the FIFO as the runner takes out of it: a full one each time that it looks.
   const written = /^wchar: (\d+)$/m.exec(readFileSync(`/proc/${flood.pid}/io`, 'latin1'))?.[1];
   assert.ok(Number(written) > 0 && Number(written) < 16 * 1024 * 1024, `${written} octets`);
 });
+
+for (const [title, prefix, uid] of [
+  [
+    'A service that may write nowhere but into incoming, without new privileges, submits',
+    [
+      ...['unshare', '--mount', 'sh', '-c'],
+      'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && mount --bind "$1" "$1" && mount -o remount,bind,rw "$1" && shift && exec "$@"',
+    ],
+    WWW,
+  ],
+  ['root of a container without root submits', ['unshare', '--user', '--map-root-user'], WWW],
+  [
+    'A user of a user name space of his own submits',
+    ['unshare', '--user', '--map-current-user'],
+    WWW,
+  ],
+] as const) {
+  test(title, { skip: asOther }, async (t) => {
+    const place = await placeFor(t);
+    if (place === undefined) return;
+    const { site, bin, relay, incoming, cron } = place;
+    const drop = [
+      'setpriv',
+      `--reuid=${uid}`,
+      `--regid=${uid}`,
+      '--clear-groups',
+      '--no-new-privs',
+      '--',
+    ];
+    const confined = (command: readonly string[]): readonly string[] =>
+      prefix[1] === '--mount'
+        ? [...prefix, site.spool, incoming, ...drop, ...command]
+        : [...drop, ...prefix, ...command];
+    if ((await run(confined(['true']), { cwd: '/' })).status !== 0) {
+      t.skip('no name space can be made here');
+      return;
+    }
+    const command = confined([join(bin, 'sendmail'), '-f', 'w@x.test', 'a@x.test']);
+    assert.deepEqual(await run(command, { env: site.env, input: LETTER, cwd: '/' }), QUIET);
+    const queue = confined(queueCommand(join(bin, 'qmail-queue'), join(site.folder, 'q'), LETTER));
+    assert.deepEqual(await run(queue, { env: site.env, cwd: '/' }), QUIET);
+    for (const name of readdirSync(incoming)) {
+      assert.equal(statSync(join(incoming, name)).uid, uid);
+    }
+    await cron();
+    assert.deepEqual(
+      relay.received.map(({ to }) => to),
+      [['a@x.test'], ['a@x.test']],
+    );
+  });
+}

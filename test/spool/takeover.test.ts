@@ -341,6 +341,23 @@ test('A pass takes a bounded number and says that there is more', (t) => {
   assert.equal(deliver(spool).length, 250);
 });
 
+test('More files than one pass looks at end in no endless round, and hide none for long', (t) => {
+  const spool = makeSpool(t);
+  for (let n = 0; n < 20_500; n++) put(spool, `.x${n}`, '');
+  leave(spool, ONE);
+  const takeover = new Takeover(spool);
+  const passes = Array.from({ length: 4 }, () => takeover.run(NOW, ADMISSION));
+  const taken = passes.map((pass) => pass.taken);
+  assert.equal(
+    taken.reduce((sum, each) => sum + each),
+    1,
+  );
+  const last = taken.indexOf(1);
+  assert.ok(last < 2, `taken by pass ${last}`);
+  // Where it was in the first part, one more look at the beginning is in order.
+  assert.ok(passes.findIndex(({ more }) => !more) <= 3);
+});
+
 test('A submission over a limit of its user waits, and one that never fits goes to corrupt', (t) => {
   const spool = makeSpool(t);
   const limits = { ...NO_LIMITS, userEntries: 2 };

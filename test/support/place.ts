@@ -4,9 +4,9 @@ import assert from 'node:assert/strict';
 import { chmodSync, chownSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import { run } from './process.ts';
+import { type Running, run, start } from './process.ts';
 import { startRelay, type TestRelay } from './relay.ts';
-import { type Site, siteFor } from './site.ts';
+import { makeSite, type Site } from './site.ts';
 import { canStartNode, isRoot, programsForAll } from './users.ts';
 
 export const asOther = isRoot ? false : 'only root can become another user';
@@ -26,11 +26,18 @@ export interface Place {
   readonly incoming: string;
   /** Runs the queue once, as cron does. */
   cron(): Promise<void>;
+  /** Starts a program that stays, and ends with the test, before the site goes. */
+  start(command: readonly string[]): Promise<Running>;
 }
 
 /** A site whose spool belongs to a user of its own, laid out by a first run. */
 export async function placeFor(t: TestContext, mode = 0o711): Promise<Place | undefined> {
-  const site = siteFor(t);
+  const site = makeSite();
+  const running: Running[] = [];
+  t.after(async () => {
+    for (const each of running) await each.stop();
+    site.remove();
+  });
   if (!(await canStartNode(site, WWW))) {
     t.skip('node is not to be started by others');
     return undefined;
@@ -48,5 +55,12 @@ export async function placeFor(t: TestContext, mode = 0o711): Promise<Place | un
     assert.deepEqual(await run([join(bin, 'picorelay-cron')], { env: site.env }), QUIET);
   };
   await cron();
-  return { site, bin, relay, incoming: join(site.spool, 'incoming'), cron };
+  return {
+    ...{ site, bin, relay, incoming: join(site.spool, 'incoming'), cron },
+    start: async (command) => {
+      const started = await start(command, { env: site.env });
+      running.push(started);
+      return started;
+    },
+  };
 }
