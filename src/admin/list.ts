@@ -177,12 +177,22 @@ export function pausedRoutes(spool: Spool): readonly (readonly [string, Attempt]
 
 /** Whose mail the storm guard holds back, one line each. */
 function stormLines(spool: Spool): readonly string[] {
-  const paces = ifSpool(spool, () => [...parsePaces(spool.readRates())], []);
-  return paces.flatMap(([uid, { held }]) => {
-    if (held === undefined) return [];
-    const since = new Date(held).toISOString();
-    return [`mail of user ${uid} is held back since ${since}: more than control/userrate allows`];
-  });
+  return heldBackUsers(spool).map(
+    ({ uid, since }) =>
+      `mail of user ${uid} is held back since ${since}: more than control/userrate allows`,
+  );
+}
+
+/** A user whose mail the storm guard holds back, for --json. */
+export interface HeldBack {
+  readonly uid: number;
+  readonly since: string;
+}
+
+export function heldBackUsers(spool: Spool): readonly HeldBack[] {
+  return [...parsePaces(spool.readRates())].flatMap(([uid, { held }]) =>
+    held === undefined ? [] : [{ uid: Number(uid), since: new Date(held).toISOString() }],
+  );
 }
 
 export function pauseLine([route, trouble]: readonly [string, Attempt]): string {

@@ -27,7 +27,7 @@ interface Sample {
 
 /** Each metric with its help and type. */
 export function formatMetrics(overview: Overview): string {
-  const { queue, undelivered, corrupt, total, paused, runner, time } = overview;
+  const { queue, undelivered, corrupt, total, paused, heldBack, runner, time } = overview;
   const now = Date.parse(time);
   const since = (when: string | undefined): number =>
     when === undefined ? 0 : Math.max(0, (now - Date.parse(when)) / 1000);
@@ -55,6 +55,12 @@ export function formatMetrics(overview: Overview): string {
       'counter',
       'Mails that were refused or given up.',
       [{ value: total.refused }],
+    ],
+    [
+      'users_held_back',
+      'gauge',
+      'Users whose mail the storm guard holds back.',
+      [{ value: heldBack.length }],
     ],
     [
       'routes_paused',

@@ -5,7 +5,7 @@
 import { type Counts, HOUR, NO_COUNTS, parseStats } from '../queue/stats.ts';
 import { parseBase } from '../spool/name.ts';
 import type { Spool } from '../spool/spool.ts';
-import { type PauseView, pausedRoutes, pauseView } from './list.ts';
+import { type HeldBack, heldBackUsers, type PauseView, pausedRoutes, pauseView } from './list.ts';
 import { fileOf, ifSpool, type Mail, queuedMails, undeliveredMails } from './mails.ts';
 
 /** Mails of the queue that are not older than this, and than none of those before. */
@@ -28,6 +28,8 @@ export interface Overview {
   /** When a runner was last at work; absent before the first. */
   readonly runner?: string;
   readonly paused: readonly PauseView[];
+  /** Users whose mail the storm guard holds back. */
+  readonly heldBack: readonly HeldBack[];
   readonly queue: {
     readonly mails: number;
     readonly new: number;
@@ -70,6 +72,7 @@ export function overviewOf(spool: Spool, host: string, now: number): Overview {
     time: iso(now),
     ...(seen === undefined ? {} : { runner: iso(seen) }),
     paused: pausedRoutes(spool).map(pauseView),
+    heldBack: heldBackUsers(spool),
     queue: queueOf(spool, queued, now),
     hours: lastHours(stats.hours, now),
     total: stats.total,

@@ -60,7 +60,7 @@ export function printOverview(
   output: Pick<Output, 'colour' | 'columns'>,
   glyphs: Glyphs,
 ): readonly string[] {
-  const { host, time, runner, paused, queue, undelivered, corrupt } = overview;
+  const { host, time, runner, paused, heldBack, queue, undelivered, corrupt } = overview;
   const now = Date.parse(time);
   const width = Math.max(60, Math.min(output.columns ?? WIDTH, 120));
   const ago = (when: string): string => showSpan(now - Date.parse(when));
@@ -77,6 +77,10 @@ export function printOverview(
     const which = route === 'default' ? '' : `${route}: `;
     lines.push(row('Routes', `${which}paused for ${ago(since)} at ${stage} by ${relay}`, 'red'));
     lines.push(row('', said.join(' '), 'red'));
+  }
+  for (const { uid, since } of heldBack) {
+    const words = `mail of user ${uid} for ${ago(since)}: more than control/userrate allows`;
+    lines.push(row('Held back', words, 'yellow'));
   }
   if (runner === undefined) {
     lines.push(row('Runner', 'none was here yet', queue.mails > 0 ? 'red' : 'yellow'));

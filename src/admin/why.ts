@@ -10,14 +10,18 @@ import { escapeText } from '../mail/text.ts';
 import { momentFor, scheduleFor } from '../queue/schedule.ts';
 import { restsOf } from '../runner/rests.ts';
 import { readSettings } from '../runner/settings.ts';
+import { BadBlock } from '../spool/block.ts';
+import { hasCode } from '../spool/disk.ts';
 import { parseBase, showPart } from '../spool/name.ts';
 import type { Attempt } from '../spool/result.ts';
 import type { Spool } from '../spool/spool.ts';
 import { printJson, type World } from './command.ts';
 import { count, indent, paint, showSpan } from './layout.ts';
+import { heldBackUsers } from './list.ts';
 import {
   type AttemptView,
   attemptView,
+  fileOf,
   type Mail,
   queuedMails,
   type StateName,
@@ -133,6 +137,12 @@ function whyQueued(
     );
     if (probes.length > 0) next = Math.max(next, Math.min(...probes));
   }
+  const storm = tried && state.kind !== 'sending' ? stormOver(spool, mail) : undefined;
+  if (storm !== undefined) {
+    reasons.push(
+      `Mail of user ${storm} is held back: it is more than control/userrate allows an hour, and goes out at that rate. Retrying sends it all the same.`,
+    );
+  }
   const window = tried ? windowTrouble(spool, control, base, Math.max(next, now())) : undefined;
   if (window !== undefined) {
     reasons.push(window.reason);
@@ -175,6 +185,21 @@ const RUNNER_LATE = 5 * 60_000;
 
 function lastOf(history: readonly Attempt[]): Attempt | undefined {
   return history.findLast(({ outcome }) => outcome !== 'warned' && outcome !== 'changed');
+}
+
+/** The user whose mail the storm guard holds back, if this mail is theirs. */
+function stormOver(spool: Spool, mail: Mail): number | undefined {
+  const users = heldBackUsers(spool);
+  if (users.length === 0) return undefined;
+  try {
+    const message = spool.look(mail.base, mail.place, fileOf(mail));
+    message.close();
+    return users.find(({ uid }) => uid === message.origin?.uid)?.uid;
+  } catch (error) {
+    // Moved on, or for show to tell.
+    if (error instanceof BadBlock || hasCode(error, 'ENOENT')) return undefined;
+    throw error;
+  }
 }
 
 /** The way that the mail goes; undefined where a table of routes is malformed. */

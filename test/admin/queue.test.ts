@@ -335,6 +335,17 @@ test('why tells what keeps a mail in each state', async (t) => {
   assert.match(await why('later'), /go at certain times only/);
 });
 
+test('why says that a storm guard holds a mail back', async (t) => {
+  const { site } = await siteAndRelay(t);
+  await send(site, 'later@x.test');
+  await site.run('picorelay-cron');
+  const uid = process.getuid?.() ?? 0;
+  const [until, since] = [60_000, -60_000].map((n) => new Date(Date.now() + n).toISOString());
+  writeFileSync(join(site.spool, 'run', 'rates'), `${uid} until=${until} held=${since}\n`);
+  const { stdout } = await site.run('picorelay', ['why', 'later']);
+  assert.match(stdout, /^Mail of user \d+ is held back: it is more than control\/userrate allows/m);
+});
+
 test('why says that no runner comes by', async (t) => {
   const { site } = await siteAndRelay(t);
   const name = '20200101T000000.000000Z:1:a@x.test:b@x.test';

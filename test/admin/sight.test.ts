@@ -65,6 +65,16 @@ test('status says on one screen what waits, what went and what is wrong', async 
     paused.stdout,
     /^Routes +paused for \d+s at connect by smtp:\S+\n +connect ECONNREFUSED/m,
   );
+  const now = Date.now();
+  const [until, since] = [now + 3_600_000, now - 60_000].map((time) =>
+    new Date(time).toISOString(),
+  );
+  writeFileSync(join(site.spool, 'run', 'rates'), `0 until=${until} held=${since}\n`);
+  const held = await site.run('picorelay', ['status']);
+  assert.match(
+    held.stdout,
+    /^Held back +mail of user 0 for \d+s: more than control\/userrate allows$/m,
+  );
   const json = JSON.parse((await site.run('picorelay', ['status', '--json'])).stdout) as unknown;
   assert.deepEqual(shapeOf(json), documentedShape('status'));
 });
