@@ -21,6 +21,9 @@ import { openControl } from '../src/control/control.ts';
 // Whoever reads this has seen enough: `picorelay list | head`.
 process.stdout.on('error', () => process.exit());
 
+/** Lines that were typed or pasted before they were asked for. */
+const typed: string[] = [];
+
 const world: World = {
   control: openControl(process.env['PICORELAY_CONTROL'] ?? '/etc/picorelay'),
   stdout: outputOf(process.stdout),
@@ -187,6 +190,11 @@ async function ask(question: string, { secret } = { secret: false }): Promise<st
   // What is typed goes to the terminal through this stream: a secret must not.
   const silence = new Writable({ write: (_chunk, _encoding, done) => done() });
   process.stderr.write(question);
+  const early = typed.shift();
+  if (early !== undefined) {
+    process.stderr.write(secret ? '\n' : `${early}\n`);
+    return early;
+  }
   const reader = createInterface({
     input: process.stdin,
     output: secret ? silence : process.stderr,
@@ -195,7 +203,10 @@ async function ask(question: string, { secret } = { secret: false }): Promise<st
   });
   try {
     return await new Promise((resolve) => {
-      reader.once('line', resolve);
+      reader.once('line', (line) => {
+        reader.on('line', (more) => typed.push(more));
+        resolve(line);
+      });
       reader.once('close', () => resolve(undefined));
       reader.once('SIGINT', () => process.kill(process.pid, 'SIGINT'));
     });

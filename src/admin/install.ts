@@ -12,7 +12,7 @@ import { type Programs, programsAt } from '../setup/programs.ts';
 import { sayStep } from '../setup/steps.ts';
 import { tryAccount } from '../setup/trial.ts';
 import { hasCode } from '../spool/disk.ts';
-import { CommandError, EX_UNAVAILABLE, EX_USAGE, type World } from './command.ts';
+import { CommandError, EX_TEMPFAIL, EX_UNAVAILABLE, EX_USAGE, type World } from './command.ts';
 
 /** Options of both commands. */
 export interface Installing {
@@ -138,8 +138,9 @@ async function tested(
   settings: ReadonlyMap<ControlName, string | undefined>,
 ): Promise<boolean> {
   const trials = await tryAccount(world.control.folder, settings, world.now);
-  for (const { relay, problem } of trials) {
-    if (problem === undefined) world.stdout.write(`tested: ${relay} takes this login\n`);
+  for (const { relay, login, problem } of trials) {
+    const well = `tested: ${relay} ${login ? 'takes this login' : 'answers as a relay'}\n`;
+    if (problem === undefined) world.stdout.write(well);
     else world.stderr.write(`picorelay: ${relay}: ${problem}\n`);
   }
   return trials.every(({ problem }) => problem === undefined);
@@ -156,7 +157,15 @@ function perform({ items, warnings }: Plan, host: Host, world: World): void {
     if (!done) {
       made = remember(made, step);
       writeRecord(made);
-      take(step, host, world.pid);
+      try {
+        take(step, host, world.pid);
+      } catch (error) {
+        const why = error instanceof Error ? error.message : String(error);
+        throw new CommandError(
+          EX_TEMPFAIL,
+          `${sayStep(step)}: ${why}; mend it and run this again, or picorelay uninstall --purge`,
+        );
+      }
     }
     line(world, done ? 'as is' : 'done', sayStep(step));
   }

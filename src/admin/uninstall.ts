@@ -46,7 +46,7 @@ export async function uninstall(
     }
   }
   const gone = new Set<unknown>();
-  const kept = new Set<unknown>(stays.map((each) => each.made));
+  const kept = new Set<unknown>(stays.flatMap((each) => (each.ours ? [each.made] : [])));
   for (const { undo, of } of undos) {
     if (undo.kind === 'spool') await untilIdle(host.user(undo.user)?.uid ?? 0, undo.user);
     takeBack(undo, host);

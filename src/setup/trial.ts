@@ -14,6 +14,8 @@ import { describe } from '../runner/settlement.ts';
 export interface Trial {
   /** The relay's host and port. */
   readonly relay: string;
+  /** Whether there was a login. */
+  readonly login: boolean;
   /** What does not work; undefined when it does. */
   readonly problem: string | undefined;
 }
@@ -35,15 +37,16 @@ export async function tryAccount(
   return await Promise.all(
     relays.map(async (relay): Promise<Trial> => {
       const options = sessionWith(relay);
+      const login = options.login !== undefined;
       const name = relay.path ?? `${bracketed(relay.host)}:${relay.port}`;
       try {
         const timeouts = { ...options.timeouts, ...PATIENCE };
         const session = await Session.open({ ...options, timeouts });
         await session.close();
-        return { relay: name, problem: undefined };
+        return { relay: name, login, problem: undefined };
       } catch (error) {
         if (!(error instanceof SessionError)) throw error;
-        return { relay: name, problem: explainTrouble(relay, error.stage, error.event) };
+        return { relay: name, login, problem: explainTrouble(relay, error.stage, error.event) };
       }
     }),
   );

@@ -25,8 +25,8 @@ export type Undo =
 
 export interface Removal {
   readonly undos: readonly { readonly undo: Undo; readonly of: Made | undefined }[];
-  /** What stays, each with the reason. */
-  readonly stays: readonly { readonly made: Made; readonly why: string }[];
+  /** What stays, each with the reason; `ours` is what a later uninstall may still take back. */
+  readonly stays: readonly { readonly made: Made; readonly why: string; readonly ours: boolean }[];
 }
 
 /** What is known of the queue; undefined where there is none. */
@@ -50,18 +50,21 @@ export function planRemoval(
   settings: (folder: string) => readonly string[],
 ): Removal {
   const undos: { undo: Undo; of: Made | undefined }[] = [];
-  const stays: { made: Made; why: string }[] = [];
+  const stays: { made: Made; why: string; ours: boolean }[] = [];
+  const kept = new Set<string>();
   const undo = (step: Undo, of?: Made): void => {
     undos.push({ undo: step, of });
   };
   const keep = (each: Made, why: string): void => {
-    stays.push({ made: each, why });
+    stays.push({ made: each, why, ours: true });
+  };
+  const leave = (each: Extract<Made, { readonly path: string }>): void => {
+    kept.add(each.path);
+    stays.push({ made: each, why: 'somebody else’s by now', ours: false });
   };
   const full =
     queue !== undefined && queue.waiting + queue.undelivered + queue.odd > 0 ? queue : undefined;
   const keepsQueue = queue !== undefined && (!purge || full !== undefined);
-  const kept = new Set<string>();
-
   for (const each of [...made].reverse()) {
     switch (each.kind) {
       case 'units':
@@ -73,17 +76,16 @@ export function planRemoval(
         if (found.kind === 'link' && found.target === each.target) {
           undo({ kind: 'erase', path: each.path }, each);
         } else {
-          kept.add(each.path);
-          keep(each, 'somebody else’s by now');
+          leave(each);
         }
         break;
       }
       case 'file': {
         const found = host.at(each.path);
         if (found.kind === 'nothing') break;
-        if (each.role === 'starter' && !(found.kind === 'file' && isStarter(found.text))) {
-          kept.add(each.path);
-          keep(each, 'somebody else’s by now');
+        const foreign = each.role === 'starter' && found.kind === 'file' && !isStarter(found.text);
+        if (found.kind !== 'file' || foreign) {
+          leave(each);
         } else if (each.role === 'log' && !purge) {
           keep(each, 'a log; --purge removes it');
         } else if (each.role === 'control' && !purge) {

@@ -2,7 +2,7 @@
 // back: what uninstall leaves is what was there before.
 import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
-import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
 import { waitFor } from '../support/process.ts';
 import { installCheckout, picorelay } from './checkout.ts';
@@ -146,6 +146,78 @@ test('programs that npm installed need no node in PATH', {
   assert.deepEqual(differences(before, treeOf(fresh)), []);
 });
 
+test('somebody at a terminal', { skip: skipWithout('fresh', 'exim') }, async (t) => {
+  const exim = await startExim();
+  t.after(() => exim.stop());
+  const fresh = await freshRoot(t);
+  installCheckout(fresh);
+  const before = treeOf(fresh);
+  const relay = relayOf(exim).slice(1, -1);
+
+  await t.test('is asked for what is needed, and the password is not shown', async () => {
+    const shown = await atTerminal(fresh, `${picorelay} init --schedule cron`, [
+      ['Mail address of the account that mail goes out by, or - for none: ', admin],
+      ['Relay, as in smtp.example.com: ', relay],
+      [`Login name, or - for none [${admin}]: `, credentials.user],
+      ['Password (it is not shown): ', credentials.password],
+      [`Who gets mail for root and the other users of this host [${admin}]: `, ''],
+      ['Do it? [Y/n] ', 'y'],
+    ]);
+    assert.doesNotMatch(shown, new RegExp(credentials.password));
+    assert.match(shown, /takes this login/);
+    assert.equal(fresh.read('/etc/picorelay/authpassword'), `${credentials.password}\n`);
+    assert.equal(fresh.read('/etc/picorelay/adminaddr'), `${admin}\n`);
+  });
+
+  await t.test('may say no, and nothing is changed', async () => {
+    const tree = treeOf(fresh);
+    const shown = await atTerminal(fresh, `${picorelay} uninstall --purge`, [
+      ['Do it? [Y/n] ', 'n'],
+    ]);
+    assert.match(shown, /nothing was changed/);
+    assert.deepEqual(differences(tree, treeOf(fresh)), []);
+  });
+
+  await t.test('without a terminal nothing is done that nobody agreed to', async () => {
+    const refused = await fresh.run([picorelay, 'uninstall', '--purge']);
+    assert.equal(refused.status, 64);
+    assert.match(refused.stderr, /--yes does it/);
+    await fresh.must([picorelay, 'uninstall', '--purge', '--yes']);
+    assert.deepEqual(differences(before, treeOf(fresh)), []);
+  });
+});
+
+test('what was cut short is taken back', { skip: skipWithout('fresh') }, async (t) => {
+  const fresh = await freshRoot(t);
+  installCheckout(fresh);
+  await fresh.must(['mkdir', '/etc/cron.d/picorelay']);
+  const before = treeOf(fresh);
+  const options = ['--yes', '--skip-test', '--relay', 'smtp://127.0.0.1:9', '--schedule', 'cron'];
+  const failed = await fresh.run([picorelay, 'init', ...options]);
+  assert.equal(failed.status, 75, failed.stdout);
+  assert.match(failed.stderr, /cron\.d\/picorelay.*EISDIR.*picorelay uninstall/);
+  const gone = await fresh.run([picorelay, 'uninstall', '--purge', '--yes']);
+  assert.equal(gone.status, 0, gone.stderr);
+  assert.deepEqual(
+    differences(before, treeOf(fresh)).filter((line) => !line.includes('.picorelay-new')),
+    [],
+  );
+});
+
+test('a mail server that comes later gets its names when picorelay goes', {
+  skip: skipWithout('peers'),
+}, async (t) => {
+  const fresh = await freshRoot(t, 'peers');
+  installCheckout(fresh);
+  const options = ['--yes', '--skip-test', '--relay', 'smtp://127.0.0.1:9', '--schedule', 'cron'];
+  await fresh.must([picorelay, 'init', ...options]);
+  await fresh.must(['sh', '-c', 'dpkg -i /srv/peers/nullmailer/*.deb < /dev/null']);
+  assert.match(await fresh.must(['readlink', '/usr/sbin/sendmail']), /picorelay\/bin\/sendmail/);
+  await fresh.must([picorelay, 'uninstall', '--purge', '--yes']);
+  assert.equal((await fresh.run(['dpkg', '--verify', 'nullmailer'])).stdout, '');
+  assert.equal((await fresh.run(['readlink', '/usr/sbin/sendmail'])).stdout, '');
+});
+
 test("update-alternatives gives another mail server's name back", {
   skip: skipWithout('fresh'),
 }, async (t) => {
@@ -181,6 +253,36 @@ test("update-alternatives gives another mail server's name back", {
     [],
   );
 });
+
+/** Runs a command on a terminal of its own, and answers each question when it is asked. */
+async function atTerminal(
+  fresh: Fresh,
+  command: string,
+  answers: readonly (readonly [question: string, answer: string])[],
+): Promise<string> {
+  await fresh.must(['sh', '-c', 'rm -f /tmp/keys; mkfifo /tmp/keys']);
+  const line = `exec script -qec '${command}; echo ended with $?' /dev/null < /tmp/keys`;
+  const terminal = await fresh.start(['sh', '-c', line]);
+  const keys = openSync(fresh.at('/tmp/keys'), 'w');
+  try {
+    let from = 0;
+    for (const [question, answer] of answers) {
+      await waitFor(question, () => terminal.output().includes(question, from), {
+        detail: terminal.output,
+      });
+      from = terminal.output().indexOf(question, from) + question.length;
+      writeSync(keys, `${answer}\r`);
+    }
+    await waitFor('the end', () => /ended with \d+/.test(terminal.output()), {
+      detail: terminal.output,
+    });
+    assert.match(terminal.output(), /ended with 0/);
+    return terminal.output();
+  } finally {
+    closeSync(keys);
+    await terminal.stop();
+  }
+}
 
 /** A line of the README's install section. */
 function readmeLine(part: string): string {
