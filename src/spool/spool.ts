@@ -6,7 +6,7 @@
  * docs/INTERNALS.md has the table of states and what a crash leaves in each.
  */
 import fs from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { Envelope, Origin } from '../mail/envelope.ts';
 import {
   type Floor,
@@ -145,6 +145,12 @@ export const FOLDERS: readonly (readonly [name: string, mode: number, withGroup:
   // Everybody may make files, nobody may list them, nobody may touch another's.
   ['incoming', 0o1733, 0o1733],
 ];
+
+/**
+ * A submission begins in it, so it is made when all else is on the disk: who finds it may rely on the rest,
+ * also where the process that made that was killed before it could sync it.
+ */
+const LAST_FOLDER = 'tmp';
 
 /** Set-group-id, which a folder that is made in such a folder has too. */
 export const HANDS_GROUP_ON = 0o2000;
@@ -377,17 +383,23 @@ export class Spool {
     // A spool that root makes is for the host, any other for its user alone until he says otherwise.
     const parents = makeFolder(this.folder, process.geteuid?.() === 0 ? 0o711 : 0o700);
     const withGroup = (fs.statSync(this.folder).mode & HANDS_GROUP_ON) !== 0;
-    for (const [name, alone, shared] of FOLDERS) {
-      makeFolder(join(this.folder, name), withGroup ? shared : alone);
-    }
+    const make = (those: readonly (typeof FOLDERS)[number][]): void => {
+      for (const [name, alone, shared] of those) {
+        makeFolder(join(this.folder, name), withGroup ? shared : alone);
+      }
+    };
+    make(FOLDERS.filter(([name]) => name !== LAST_FOLDER));
     if (!fs.existsSync(join(this.folder, 'version'))) {
       // A spool whose version is empty would be refused for ever.
-      const scratch = this.#path('tmp', `${this.#pid}.version`);
+      const scratch = this.#path('run', `${this.#pid}.version`);
       replaceDurably(this.#path('version'), scratch, LAYOUT_VERSION);
     }
     syncFolder(this.folder);
     // Without the spool's own name a power cut would take everything in it.
     for (const parent of parents) syncFolder(parent);
+    // It may have been made by a process that died before it came to this.
+    if (parents.length === 0) syncIfOpen(dirname(this.folder));
+    make(FOLDERS.filter(([name]) => name === LAST_FOLDER));
   }
 
   /**
@@ -1050,4 +1062,13 @@ function attemptsOf(state: EntryState): number {
 function byBase(one: Entry, other: Entry): number {
   if (one.base === other.base) return 0;
   return one.base < other.base ? -1 : 1;
+}
+
+/** A folder above the spool may be one that its user cannot read; then somebody else made the spool. */
+function syncIfOpen(path: string): void {
+  try {
+    syncFolder(path);
+  } catch (error) {
+    if (!hasCode(error, 'EACCES')) throw error;
+  }
 }

@@ -80,13 +80,16 @@ test('a layout whose making was cut short is made whole by the next one', (t) =>
   }
   // The version is no record that may be empty after a power cut.
   const labels = calls.map(({ label }) => label);
-  const [written, synced, named] = ['write tmp/*', 'fsync tmp/*', 'rename tmp/* version'].map(
+  const [written, synced, named] = ['write run/*', 'fsync run/*', 'rename run/* version'].map(
     (label) => labels.indexOf(label),
   );
   assert.ok(0 < Number(written) && Number(written) < Number(synced));
   assert.ok(Number(synced) < Number(named));
   // The spool folder itself has a name too, in a folder above.
   assert.ok(labels.includes('fsync ..'));
+  // Who finds tmp/ makes nothing and syncs nothing of the layout.
+  assert.ok(labels.indexOf('mkdir tmp') > labels.lastIndexOf('fsync ..'));
+  assert.ok(labels.indexOf('mkdir tmp') > labels.lastIndexOf('mkdir incoming'));
 });
 
 test('all recipients of a submission are names of one file', (t) => {
