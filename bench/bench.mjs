@@ -1,9 +1,8 @@
 // Measures this program beside yardsticks of the same run and writes bench/RESULTS.md.
 //   npm run bench [-- [--peers FOLDER] PART...]
-// Parts: submit loop callers recipients large memory drain scale; all of them when none is named. FOLDER
+// Parts: submit loop callers recipients large memory relay drain scale; all of them when none is named. FOLDER
 // holds a comparison of other relays that takes bench/peers.env as one more row (run.sh --parts …).
-import { spawn, spawnSync } from 'node:child_process';
-import { once } from 'node:events';
+import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
   existsSync,
@@ -14,17 +13,19 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
-import { cpus, release, tmpdir } from 'node:os';
+import { cpus, loadavg, release, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { drain } from './drain.mjs';
+import { relay } from './relay.mjs';
 import { scale } from './scale.mjs';
+import { compile, startSink } from './sink.mjs';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: { peers: { type: 'string' } },
 });
-const PARTS = { submit, loop, callers, recipients, large, memory, drain, scale };
+const PARTS = { submit, loop, callers, recipients, large, memory, relay, drain, scale };
 const wanted = positionals.length > 0 ? positionals : Object.keys(PARTS);
 for (const name of wanted) {
   if (!(name in PARTS)) {
@@ -39,11 +40,14 @@ const node = [process.execPath, '-e', '0'];
 const yardstick = [compile('yardstick'), folder('yardstick')];
 const timer = compile('time');
 const sections = [];
-const tools = { site, startRelay, time, table, figure, ratio, message };
+const tools = { site, time, table, figure, ratio, message };
 try {
   for (const name of wanted) {
     console.error(`bench: ${name}`);
-    sections.push(`## ${name}\n\n${await PARTS[name](tools)}`);
+    const load = loadavg()[0].toFixed(1);
+    const figures = await PARTS[name](tools);
+    const after = loadavg()[0].toFixed(1);
+    sections.push(`## ${name}\n\nLoad average before it ${load}, after it ${after}.\n\n${figures}`);
   }
   if (values.peers !== undefined) sections.push(`## Beside others\n\n${peers(values.peers)}`);
 } finally {
@@ -62,7 +66,7 @@ if (positionals.length === 0) writeFileSync('bench/RESULTS.md', report);
 
 /** One call while nothing else goes on: only queued, with a runner that lives, and one that starts it. */
 async function submit() {
-  const relay = await startRelay();
+  const relay = await startSink();
   const off = site({ immediate: 'off' });
   const woken = site({ immediate: 'background', linger: '1h', relay: relay.url });
   const first = site({ immediate: 'background', linger: '0s', relay: `smtp://127.0.0.1:1` });
@@ -109,7 +113,7 @@ async function callers() {
 }
 
 async function burst(atOnce, calls) {
-  const relay = await startRelay();
+  const relay = await startSink();
   const one = site({ immediate: 'background', linger: '2s', relay: relay.url });
   const rows = [
     ['`node -e 0`', node],
@@ -123,7 +127,7 @@ async function burst(atOnce, calls) {
     const sum = run.wall.reduce((total, each) => total + each, 0);
     seconds.push(sum / 1000);
     await emptied(one);
-    starts.push(relay.connections());
+    starts.push((await relay.count()).connections);
   }
   stopRunners(one);
   relay.stop();
@@ -131,7 +135,7 @@ async function burst(atOnce, calls) {
     ['what', 'connections to the relay', 'calls a second', '/ node'],
     rows.map(([title], index) => [
       title,
-      starts[index] - (starts[index - 1] ?? 0),
+      starts[index],
       (calls / seconds[index]).toFixed(1),
       ratio(seconds[0] / seconds[index]),
     ]),
@@ -180,7 +184,7 @@ function large() {
 
 /** Peaks of whole processes, and a runner at rest. */
 async function memory() {
-  const relay = await startRelay();
+  const relay = await startSink();
   const off = site({ immediate: 'off' });
   const woken = site({ immediate: 'background', linger: '1h', relay: relay.url });
   const runs = time(3, 1, message(2048), [node, sendmail(off)]);
@@ -229,14 +233,6 @@ function compare(comparison, name, bin, only) {
   const text = readFileSync(out, 'utf8');
   const tables = text.slice(text.indexOf('### '), text.indexOf('### Raw figures'));
   return tables.replaceAll('### ', '#### ');
-}
-
-function compile(name) {
-  mkdirSync('build', { recursive: true });
-  const path = resolve('build', `bench-${name}`);
-  const done = spawnSync('gcc', ['-O2', '-o', path, `bench/${name}.c`], { stdio: 'inherit' });
-  if (done.status !== 0) throw new Error('gcc is needed');
-  return path;
 }
 
 function folder(name) {
@@ -316,24 +312,6 @@ function stopRunners(home) {
   } catch {
     // It has ended.
   }
-}
-
-/** A relay that takes everything, in a process of its own so that it does not wait for this one. */
-async function startRelay(...words) {
-  const child = spawn(process.execPath, ['bench/relay.mjs', ...words], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  const [line] = await once(child.stdout, 'data');
-  let connections = 0;
-  child.stdout.on('data', (chunk) => {
-    connections += String(chunk).split('\n').length - 1;
-  });
-  return {
-    port: Number(line),
-    url: `smtp://127.0.0.1:${Number(line)}`,
-    connections: () => connections,
-    stop: () => child.kill(),
-  };
 }
 
 function median(numbers) {

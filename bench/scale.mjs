@@ -2,6 +2,7 @@
 // of one submission are; nothing is due but what a row says.
 import { linkSync, mkdirSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { startSink } from './sink.mjs';
 
 const COUNTS = [10_000, 100_000, 1_000_000];
 /** A file of ext4 has at most 65,000 links. */
@@ -9,8 +10,8 @@ const LINKS = 50_000;
 const DUE = 100;
 
 /** @param tools those of bench.mjs */
-export async function scale({ site, startRelay, time, table, figure }) {
-  const relay = await startRelay();
+export async function scale({ site, time, table, figure }) {
+  const relay = await startSink();
   const rows = [];
   for (const count of COUNTS) {
     const home = site({
