@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { usageOf } from '../../src/admin/command.ts';
 import { commands } from '../../src/admin/commands.ts';
+import { documentedShape } from '../support/shape.ts';
 import { siteFor } from '../support/site.ts';
 
 test('Each command and each of its words is told in one line without a full stop', () => {
@@ -38,6 +39,12 @@ test('The help of every command fits a terminal of 80 columns', async (t) => {
     assert.deepEqual([status, stderr], [0, ''], args.join(' '));
     assert.match(stdout, /^usage: picorelay /);
     for (const line of stdout.split('\n')) assert.ok(line.length <= 80, line);
+  }
+});
+
+test('Each command that prints JSON has a chapter in docs/json.md', () => {
+  for (const { name, options } of commands) {
+    if ('json' in options) assert.ok(documentedShape(name) !== undefined, name);
   }
 });
 

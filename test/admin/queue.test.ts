@@ -92,6 +92,8 @@ test('The JSON of each command has the shape that docs/json.md shows', async (t)
     assert.deepEqual(shapeOf(JSON.parse(stdout)), documentedShape(command), command);
   };
   await check('undelivered');
+  const explained = await site.run('picorelay', ['explain', '--json', 'root'], LETTER);
+  assert.deepEqual(shapeOf(JSON.parse(explained.stdout)), documentedShape('explain'));
   await check('show', 'later@');
   await check('why', 'later@');
   await check('hold', '*');
