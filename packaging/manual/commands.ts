@@ -74,9 +74,9 @@ export function commandPage(): Page {
 }
 
 function commandBlock(command: Command): Block {
-  const positionals = Object.entries(command.positionals).map(([name, { describe }]) => ({
+  const positionals = Object.entries(command.positionals).map(([name, { describe, choices }]) => ({
     term: name,
-    text: [sentence(describe)],
+    text: [`${sentence(describe)}${oneOf(choices)}`],
   }));
   const options = Object.entries(command.options).map(([name, option]) => ({
     term: optionTerm(name, option),
@@ -98,11 +98,11 @@ function optionTerm(name: string, option: Option): string {
 function optionText(option: Option): string {
   const text = sentence(option.describe);
   if (option.type === 'boolean') return text;
-  const choices =
-    option.type === 'string' && option.choices !== undefined
-      ? ` One of ${option.choices.join(', ')}.`
-      : '';
-  return `${text}${choices}${option.default === undefined ? '' : ` Without it: ${option.default}.`}`;
+  return `${text}${option.type === 'string' ? oneOf(option.choices) : ''}${option.default === undefined ? '' : ` Without it: ${option.default}.`}`;
+}
+
+function oneOf(choices: readonly string[] | undefined): string {
+  return choices === undefined ? '' : ` One of ${choices.join(', ')}.`;
 }
 
 /** What a list has without a full stop, as a sentence. */

@@ -457,8 +457,8 @@ export const commands: readonly Command[] = [
     positionals: {
       what: {
         count: 'one',
-        describe:
-          'bash, zsh or fish; or queued, undelivered or entry, the ids that these scripts offer',
+        describe: 'the shell, or the ids that these scripts offer',
+        choices: ['bash', 'zsh', 'fish', 'queued', 'undelivered', 'entry'],
       },
     },
     options: {},

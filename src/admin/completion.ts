@@ -4,14 +4,7 @@
  * that offers one can do nothing else with it.
  */
 import { parseBase, showPart } from '../spool/name.ts';
-import {
-  type Command,
-  CommandError,
-  type Completion,
-  EX_USAGE,
-  type Option,
-  type World,
-} from './command.ts';
+import type { Command, Completion, Option, World } from './command.ts';
 import { queuedMails, shortIds, spoolOf, undeliveredMails } from './mails.ts';
 
 const SHELLS: Readonly<Record<string, (commands: readonly Command[]) => string>> = {
@@ -25,14 +18,8 @@ export async function completion(
   world: World,
   commands: readonly Command[],
 ): Promise<number> {
-  const shell = Object.hasOwn(SHELLS, what) ? SHELLS[what] : undefined;
-  if (shell !== undefined) world.stdout.write(shell(commands));
-  else if (what === 'queued' || what === 'undelivered' || what === 'entry') printIds(what, world);
-  else
-    throw new CommandError(
-      EX_USAGE,
-      `there is no completion for ${JSON.stringify(what)}: bash, zsh, fish`,
-    );
+  if (what === 'queued' || what === 'undelivered' || what === 'entry') printIds(what, world);
+  else world.stdout.write(SHELLS[what]?.(commands) ?? '');
   return 0;
 }
 
@@ -50,12 +37,13 @@ function printIds(which: 'queued' | 'undelivered' | 'entry', world: World): void
   }
 }
 
-/** What a shell offers for the words of a command; undefined: nothing. */
-function wordsOf({ positionals }: Command): Completion | undefined {
-  return Object.values(positionals).find(({ completes }) => completes !== undefined)?.completes;
+/** What a shell offers for the words of a command: these words, or what it finds; undefined: nothing. */
+function wordsOf({ positionals }: Command): readonly string[] | Completion | undefined {
+  const word = Object.values(positionals).find(({ choices, completes }) => choices ?? completes);
+  return word?.choices ?? word?.completes;
 }
 
-const isFile = (completes: Completion | undefined): boolean =>
+const isFile = (completes: readonly string[] | Completion | undefined): boolean =>
   completes === 'file' || completes === 'folder';
 
 function flagsOf(name: string, { alias }: Option): readonly string[] {
@@ -77,7 +65,9 @@ function bash(commands: readonly Command[]): string {
     if (completes === undefined) return [];
     const offer = isFile(completes)
       ? 'mapfile -t COMPREPLY < <(compgen -f -- "$word")'
-      : `_picorelay_ids "$1" ${completes} "$word"`;
+      : typeof completes === 'string'
+        ? `_picorelay_ids "$1" ${completes} "$word"`
+        : `mapfile -t COMPREPLY < <(compgen -W '${completes.join(' ')}' -- "$word")`;
     return [`    ${command.name}) ${offer} ;;`];
   });
   const options = commands.map(
@@ -143,8 +133,10 @@ function zsh(commands: readonly Command[]): string {
         : [
             isFile(completes)
               ? "'*:file:_files'"
-              : // Behind a space the function gets these words and no others.
-                `'*:id: _picorelay_ids ${completes}'`,
+              : typeof completes === 'string'
+                ? // Behind a space the function gets these words and no others.
+                  `'*:id: _picorelay_ids ${completes}'`
+                : `'*:word:(${completes.join(' ')})'`,
           ];
     return `    ${command.name}) _arguments -S : ${[...options, "'(-h --help)'{-h,--help}'[shows the help]'", ...words].join(' ')} ;;`;
   });
@@ -205,7 +197,9 @@ function fish(commands: readonly Command[]): string {
         : [
             isFile(completes)
               ? `${here} -F`
-              : `${here} -a '(picorelay completion ${completes} 2> /dev/null)'`,
+              : typeof completes === 'string'
+                ? `${here} -a '(picorelay completion ${completes} 2> /dev/null)'`
+                : `${here} -a '${completes.join(' ')}'`,
           ];
     return [
       `complete -c picorelay -n __fish_use_subcommand -a ${command.name} -d ${fishQuoted(command.summary)}`,

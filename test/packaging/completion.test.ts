@@ -50,6 +50,7 @@ for (const shell of ['bash', 'zsh'] as const) {
       [`picorelay show ${queued.slice(0, -1)}`, `picorelay show ${queued}`],
       ['picorelay resend 0', `picorelay resend ${refused}`],
       ['picorelay retry 0102', 'picorelay retry 0102'],
+      ['picorelay check sp', 'picorelay check spool'],
       [
         `picorelay run --socket ${site.folder}/contr`,
         `picorelay run --socket ${site.folder}/control/`,
@@ -88,6 +89,7 @@ test('fish completes commands, options, values and ids', {
   ]);
   assert.ok((await offered('picorelay show ')).includes(queued));
   assert.deepEqual(await offered('picorelay resend '), [refused]);
+  assert.deepEqual(await offered('picorelay check sp'), ['spool']);
 });
 
 test('The scripts are ones that their shells and shellcheck take', {
@@ -103,5 +105,5 @@ test('The scripts are ones that their shells and shellcheck take', {
   assert.deepEqual(checked, { status: 0, stdout: '', stderr: '' });
   const wrong = await run([programPath('picorelay'), 'completion', 'csh'], { env });
   assert.equal(wrong.status, 64);
-  assert.match(wrong.stderr, /^picorelay: there is no completion for "csh": bash, zsh, fish$/m);
+  assert.match(wrong.stderr, /"csh" is none of "bash", "zsh", "fish"/);
 });
