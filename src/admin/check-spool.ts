@@ -10,7 +10,7 @@ import { FOLDERS, LayoutError, type Spool } from '../spool/spool.ts';
 import { messageOf } from './check-control.ts';
 import { type Finding, failure, ok, warning } from './finding.ts';
 import { count, showSpan } from './layout.ts';
-import { pausedRoutes, pauseLine } from './list.ts';
+import { heldBackUsers, pausedRoutes, pauseLine } from './list.ts';
 import { fileOf, queuedMails, undeliveredMails } from './mails.ts';
 import { commandsOf, meaningOf } from './meaning.ts';
 
@@ -96,7 +96,7 @@ function contentFindings(spool: Spool, owner: fs.Stats): readonly Finding[] {
     findings.push(
       warning(
         `${count(foreign.length, 'file')} in ${folder}/spool that no runner touches`,
-        'picorelay list',
+        'picorelay verify',
       ),
     );
   }
@@ -181,6 +181,9 @@ function waitingFindings(spool: Spool, control: Control, now: number): readonly 
     const { mend } = meaningOf(trouble, control.folder, 'ID');
     const level = now - trouble.time >= after ? failure : warning;
     findings.push(level(pauseLine(pause), ...commandsOf(mend, control.folder)));
+  }
+  for (const { uid } of heldBackUsers(spool)) {
+    findings.push(warning(`mail of user ${uid} is held back: control/userrate`, 'picorelay list'));
   }
   const mails = queuedMails(spool);
   const [oldest] = mails;

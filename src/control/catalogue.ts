@@ -494,13 +494,13 @@ const maxrecipients = limitFile(
 const userentries = limitFile(
   'userentries',
   'recipients',
-  'How many recipients one user may have in the queue. What is more is refused for now, with exit status 75. root has no such limit.',
+  'How many recipients one user may have in the queue. What is more is refused for now, with exit status 75. root has no such limit, nor have members of the spool’s group, where it lets them submit.',
 );
 
 const userbytes = limitFile(
   'userbytes',
   'octets',
-  'How many octets of messages one user may have in the queue. root has no such limit.',
+  'How many octets of messages one user may have in the queue. Who has no such limit is as for userentries.',
 );
 
 const userrate = limitFile(

@@ -87,6 +87,21 @@ for (const [door, submit] of Object.entries(DOORS)) {
   });
 }
 
+test('explain refuses what sendmail would refuse', async (t) => {
+  const site = siteFor(t);
+  site.control('maxrecipients', '1');
+  site.control('databytes', '1K');
+  for (const [words, text, said] of [
+    [['a@x.test', 'b@x.test'], LETTER, /2 recipients are more/],
+    [['a@x.test'], BIG, /bigger than 1024 octets/],
+  ] as const) {
+    const { status, stderr } = await site.run('picorelay', ['explain', ...words], text);
+    assert.equal(status, 65, stderr);
+    assert.match(stderr, said);
+  }
+  assert.equal((await site.run('picorelay', ['explain', 'a@x.test'], LETTER)).status, 0);
+});
+
 test('A user who has as much in the queue as the limit says is told so, and root is not', async (t) => {
   const site = siteFor(t);
   site.control('userentries', '3');

@@ -58,6 +58,14 @@ test('A storm of one user is held back and told once; other users and reports ar
   assert.match(readFileSync(texts, 'utf8'), /^[^\n]*mail of user 1000 is held back[^\n]*\n$/);
   const { stdout } = await site.run('picorelay', ['list']);
   assert.match(stdout, /^mail of user 1000 is held back since /m);
+  const [waiting = ''] = site.queued();
+  const why = await site.run('picorelay', ['why', waiting]);
+  assert.match(
+    why.stdout.replace(/\s+/g, ' '),
+    /Mail of user 1000 is held back: it is more than control\/userrate allows/,
+  );
+  const check = await site.run('picorelay', ['check', 'queue']);
+  assert.match(check.stdout, /mail of user 1000 is held back: control\/userrate/);
   // What the admin names goes out; nothing else needs to be touched.
   const [first = ''] = site.queued();
   const sent = await site.run('picorelay-send', [first]);
