@@ -260,11 +260,14 @@ test('Wake-ups without end keep no runner busy', { skip: asOther }, async (t) =>
     'exec cat /dev/zero > "$0"',
     join(site.spool, 'wake'),
   ]);
-  assert.deepEqual(await asUser(site, WWW, [join(bin, 'sendmail'), 'a@x.test'], LETTER), QUIET);
-  await waitFor('the mail', () => relay.received.length === 1, { detail: site.log });
+  for (const n of [1, 2, 3]) {
+    const command = [join(bin, 'sendmail'), `a${n}@x.test`];
+    assert.deepEqual(await asUser(site, WWW, command, LETTER), QUIET);
+    await waitFor('the mail', () => relay.received.length === n, { detail: site.log });
+  }
   // Only so much goes into the FIFO as the runner takes out of it: a full one each time that it looks.
   const written = /^wchar: (\d+)$/m.exec(readFileSync(`/proc/${flood.pid}/io`, 'latin1'))?.[1];
-  assert.ok(Number(written) > 0 && Number(written) < 16 * 1024 * 1024, `${written} octets`);
+  assert.ok(Number(written) > 0 && Number(written) < 6 * 1024 * 1024, `${written} octets`);
 });
 
 for (const [title, prefix, uid] of [
