@@ -60,6 +60,10 @@ export function list(options: ListOptions, world: World): number {
   if (options.state !== 'undelivered' && refused.length > 0) {
     lines.push(`${count(refused.length, 'mail')} in Undelivered: picorelay undelivered`);
   }
+  const incoming = spool.countIncoming();
+  if (incoming > 0) {
+    lines.push(`${count(incoming, 'file')} in incoming, which the next run takes over`);
+  }
   const all =
     queued.length === 0 ? 'Mail queue is empty' : `${count(queued.length, 'mail')} in the queue`;
   const which = wanted.length === 1 ? 'is' : 'are';

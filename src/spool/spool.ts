@@ -880,6 +880,16 @@ export class Spool {
     replaceText(this.#path('run', 'rates'), text);
   }
 
+  /** How many submissions of users without rights wait to be taken over; none for who may not list them. */
+  countIncoming(): number {
+    try {
+      return [...this.#names('incoming')].length;
+    } catch (error) {
+      if (hasCode(error, 'ENOENT', 'EACCES')) return 0;
+      throw error;
+    }
+  }
+
   /** How many files lie in corrupt/. */
   countCorrupt(): number {
     return [...this.#names('corrupt')].filter((name) => !name.endsWith(':.reason')).length;

@@ -46,6 +46,10 @@ test('Every program that submits takes the road of a user without rights by itse
     assert.deepEqual([uid, mode & 0o7777, nlink], [WWW, 0o644, 1], name);
   }
   assert.deepEqual(site.queued(), []);
+  assert.deepEqual(await site.run('picorelay', ['list']), {
+    ...QUIET,
+    stdout: '6 files in incoming, which the next run takes over\nMail queue is empty\n',
+  });
   await cron();
   assert.deepEqual(readdirSync(incoming), []);
   assert.deepEqual([site.names('unsplit'), site.names('tmp'), site.names('spool')], [[], [], []]);
