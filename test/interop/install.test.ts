@@ -218,6 +218,72 @@ test('a mail server that comes later gets its names when picorelay goes', {
   assert.equal((await fresh.run(['readlink', '/usr/sbin/sendmail'])).stdout, '');
 });
 
+test('systemd is told of the units, and of their end', {
+  skip: skipWithout('fresh'),
+}, async (t) => {
+  const fresh = await freshRoot(t);
+  installCheckout(fresh);
+  // No systemd runs in a root: this stands for its command, and keeps what is said to it.
+  await fresh.must(['mkdir', '-p', '/run/systemd/system', '/etc/systemd/system']);
+  fresh.write(
+    '/usr/local/bin/systemctl',
+    `#!/bin/sh
+echo "$*" >> /tmp/said
+case $1 in
+  enable) touch /tmp/enabled ;;
+  disable) rm /tmp/enabled ;;
+  is-enabled) [ ! -e /tmp/enabled ] || echo enabled ;;
+esac
+`,
+    0o755,
+  );
+  const before = treeOf(fresh);
+  const options = ['--yes', '--skip-test', '--relay', 'smtp://127.0.0.1:9'];
+  await fresh.must([picorelay, 'init', ...options]);
+  assert.match(
+    fresh.read('/etc/systemd/system/picorelay.service'),
+    /^ExecStart=\/opt\/picorelay\/bin\/picorelay-cron$/m,
+  );
+  assert.deepEqual(
+    fresh.names('/etc/cron.d').filter((name) => name === 'picorelay'),
+    [],
+  );
+  const again = await fresh.must([picorelay, 'init', '--skip-test']);
+  assert.doesNotMatch(again, /^(?:done|to do)/m);
+  await fresh.must([picorelay, 'uninstall', '--purge', '--yes']);
+  assert.deepEqual(
+    fresh
+      .read('/tmp/said')
+      .split('\n')
+      .filter((line) => line !== '' && !line.startsWith('is-enabled')),
+    [
+      'daemon-reload',
+      'enable --now picorelay.timer picorelay.path',
+      'disable --now picorelay.timer picorelay.path',
+      'daemon-reload',
+    ],
+  );
+  assert.deepEqual(differences(before, treeOf(fresh)), []);
+});
+
+test('on a host without dpkg another sendmail is renamed, and comes back', {
+  skip: skipWithout('fresh'),
+}, async (t) => {
+  const fresh = await freshRoot(t);
+  installCheckout(fresh);
+  await fresh.must(['sh', '-c', 'rm -f /usr/bin/dpkg-divert /usr/bin/dpkg-query']);
+  fresh.write('/usr/sbin/sendmail', '#!/bin/sh\nexit 1\n', 0o755);
+  const before = treeOf(fresh);
+  const options = ['--yes', '--skip-test', '--relay', 'smtp://127.0.0.1:9', '--schedule', 'cron'];
+  assert.equal((await fresh.run([picorelay, 'init', ...options])).status, 78);
+  assert.deepEqual(differences(before, treeOf(fresh)), []);
+  await fresh.must([picorelay, 'init', '--replace', ...options]);
+  assert.match(await fresh.must(['mailq']), /Mail queue is empty/);
+  assert.match(await fresh.must(['readlink', '/usr/sbin/sendmail']), /picorelay/);
+  await fresh.must([picorelay, 'uninstall', '--purge', '--yes']);
+  assert.deepEqual(differences(before, treeOf(fresh)), []);
+});
+
 test("update-alternatives gives another mail server's name back", {
   skip: skipWithout('fresh'),
 }, async (t) => {
