@@ -374,16 +374,21 @@ test('Someone without rights on the spool is told who has them', {
   assert.match(stderr, /^picorelay: [^\n]*as root[^\n]*\n$/);
 });
 
-test('Many mails show as a bar on a terminal', async (t) => {
-  const { site, relay } = await siteAndRelay(t);
-  const many = Array.from({ length: 40 }, (_, n) => `m${n}@x.test`);
-  await send(site, ...many, 'later@x.test');
-  site.control('connections', '1');
-  const bar = onTerminal(t, [programPath('picorelay'), 'retry', '--all'], site.env);
-  assert.equal(await bar.end(), 75);
-  assert.match(bar.shown(), /\[#* *\]\S* \d+ of 41: \d+ relayed/);
-  assert.match(bar.shown(), /deferred later@x\.test/);
-  assert.match(bar.shown(), /40 relayed, 1 put off, 0 refused\r\n$/);
-  assert.doesNotMatch(bar.shown(), /relayed m1@/);
-  assert.equal(relay.recipients().length, 40);
-});
+for (const [words, status] of [
+  [['retry', '--all'], 75],
+  [['run', '--once'], 0],
+] as const) {
+  test(`Many mails show as a bar on a terminal: ${words.join(' ')}`, async (t) => {
+    const { site, relay } = await siteAndRelay(t);
+    const many = Array.from({ length: 40 }, (_, n) => `m${n}@x.test`);
+    await send(site, ...many, 'later@x.test');
+    site.control('connections', '1');
+    const bar = onTerminal(t, [programPath('picorelay'), ...words], site.env);
+    assert.equal(await bar.end(), status);
+    assert.match(bar.shown(), /\[#* *\]\S* \d+ of 41: \d+ relayed/);
+    assert.match(bar.shown(), /deferred later@x\.test/);
+    assert.match(bar.shown(), /40 relayed, 1 put off, 0 refused\r\n$/);
+    assert.doesNotMatch(bar.shown(), /relayed m1@/);
+    assert.equal(relay.recipients().length, 40);
+  });
+}
