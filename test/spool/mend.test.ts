@@ -203,6 +203,6 @@ test('A spool with any damages at once is mended and loses nothing', async (t) =
         await check(t, submissions, damages);
       },
     ),
-    { numRuns: 150 },
+    { numRuns: 60 },
   );
 });
