@@ -71,6 +71,13 @@ function deliver(spool: Spool): string[] {
   });
 }
 
+/** Does something without waiting for the disk. */
+function unsynced<T>(spool: Spool, action: () => T): T {
+  const { value, error } = watch(spool.folder, action);
+  if (error !== undefined) throw error;
+  return value as T;
+}
+
 function addressesOf({ recipients }: Envelope): string[] {
   return recipients.map(({ address }) => address).toSorted();
 }
@@ -119,7 +126,7 @@ for (const [title, envelope, text] of [
 ] as const) {
   const prepared = (t: TestContext): Spool => {
     const spool = makeSpool(t);
-    leave(spool, envelope, text);
+    unsynced(spool, () => leave(spool, envelope, text));
     return spool;
   };
   const calls = (t: TestContext, fault?: Fault) => {
@@ -136,9 +143,9 @@ for (const [title, envelope, text] of [
         const next = resumer === 'another process' ? new Spool(spool.folder, process.ppid) : spool;
         // Another runner that finds entries sends them.
         if (resumer === 'another process') writeOwner(spool, process.pid);
-        const early = deliver(next);
-        takeOver(next);
-        const delivered = [...early, ...deliver(next)].toSorted();
+        const early = unsynced(next, () => deliver(next));
+        unsynced(next, () => takeOver(next));
+        const delivered = [...early, ...unsynced(next, () => deliver(next))].toSorted();
         const when = `${resumer} after ${index}, ${label}`;
         assert.deepEqual(delivered, addressesOf(envelope), when);
         assertClean(spool);
@@ -160,9 +167,9 @@ for (const [title, envelope, text] of [
           const told = error === undefined ? value?.faults.join() : String(error);
           assert.match(told ?? '', new RegExp(code), when);
         }
-        const early = deliver(spool);
-        takeOver(spool);
-        const delivered = [...early, ...deliver(spool)].toSorted();
+        const early = unsynced(spool, () => deliver(spool));
+        unsynced(spool, () => takeOver(spool));
+        const delivered = [...early, ...unsynced(spool, () => deliver(spool))].toSorted();
         assert.deepEqual(delivered, addressesOf(envelope), when);
         assertClean(spool);
       }
@@ -330,10 +337,10 @@ test('A hidden file is left alone while it may be written, and erased when it is
 
 test('A pass takes a bounded number and says that there is more', (t) => {
   const spool = makeSpool(t);
-  for (let n = 0; n < 250; n++) leave(spool, ONE);
+  for (let n = 0; n < 250; n++) unsynced(spool, () => leave(spool, ONE));
   const takeover = new Takeover(spool);
   assert.equal(takeover.waiting(), true);
-  const first = takeover.run(NOW, ADMISSION);
+  const first = unsynced(spool, () => takeover.run(NOW, ADMISSION));
   assert.deepEqual([first.taken, first.more], [200, true]);
   const second = takeover.run(NOW, ADMISSION);
   assert.deepEqual([second.taken, second.more], [50, false]);
