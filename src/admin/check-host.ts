@@ -50,7 +50,7 @@ function nameFindings(control: Control): readonly Finding[] {
 /** A clock that was set back has files from the future beside it. */
 function clockFindings(control: Control, spool: Spool, now: number): readonly Finding[] {
   const changed = [...controlTimes(control.folder)];
-  const seen = spool.runnerSeen();
+  const seen = spool.records.runnerSeen();
   const newest = Math.max(0, ...changed.map(([, time]) => time), seen ?? 0);
   if (newest > now + 2 * MINUTE) {
     return [
@@ -94,7 +94,7 @@ export function checkRunner(spool: Spool, now: number, root = '/'): readonly Fin
   } else if (starters.length > 0) {
     for (const { where, idle } of starters) findings.push(failure(`${where}: ${idle}`));
   }
-  const seen = spool.runnerSeen();
+  const seen = spool.records.runnerSeen();
   const waits = queuedMails(spool).length > 0;
   const age = seen === undefined ? Number.POSITIVE_INFINITY : now - seen;
   const mend = ['picorelay init', 'picorelay run --once'];

@@ -52,7 +52,7 @@ export async function checkRelays(
         const name = formatRelay(relay);
         if (seen.has(name)) continue;
         seen.add(name);
-        const rest = spool.routeTrouble(route.name);
+        const rest = spool.records.routeTrouble(route.name);
         const locked =
           rest?.stage === 'auth' &&
           rest.relay === name &&

@@ -47,7 +47,7 @@ function printDigest(spool: Spool, host: string, now: number, hours: number): st
 function digestLines(spool: Spool, now: number, hours: number): readonly string[] {
   const since = now - hours * HOUR;
   const { relayed, deferred, refused } = sumSince(
-    addCounts(parseStats(spool.readStats()), NO_COUNTS, now),
+    addCounts(parseStats(spool.records.readStats()), NO_COUNTS, now),
     Math.ceil(since / HOUR) * HOUR,
   );
   const { entries, foreign } = spool.list();

@@ -177,7 +177,7 @@ function stateWords(
 
 /** Which routes are paused and why. */
 export function pausedRoutes(spool: Spool): readonly (readonly [string, Attempt])[] {
-  return ifSpool(spool, () => [...spool.pausedRoutes()], []);
+  return ifSpool(spool, () => [...spool.records.pausedRoutes()], []);
 }
 
 /** Whose mail the storm guard holds back, one line each. */
@@ -197,7 +197,7 @@ export interface HeldBack {
 export function heldBackUsers(spool: Spool): readonly HeldBack[] {
   let rates: string;
   try {
-    rates = spool.readRates();
+    rates = spool.records.readRates();
   } catch (error) {
     // Members of the spool's group may see what waits, but not what the runner knows.
     if (hasCode(error, 'EACCES')) return [];

@@ -64,8 +64,8 @@ const HOURS = 24;
 export function overviewOf(spool: Spool, host: string, now: number): Overview {
   const queued = queuedMails(spool);
   const refused = undeliveredMails(spool);
-  const seen = spool.runnerSeen();
-  const stats = parseStats(spool.readStats());
+  const seen = spool.records.runnerSeen();
+  const stats = parseStats(spool.records.readStats());
   const newest = Math.max(0, ...refused.map(acceptedAt));
   return {
     host,

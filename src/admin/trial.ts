@@ -127,7 +127,7 @@ function tellTrouble(
     const refused = mail.place === 'Undelivered';
     if (refused) status = EX_UNAVAILABLE;
     const { last, recipient } = viewOf(spool, mail);
-    const heard = last ?? [...spool.pausedRoutes().values()].at(-1);
+    const heard = last ?? [...spool.records.pausedRoutes().values()].at(-1);
     const fate = refused ? 'was refused' : 'did not get through';
     lines.push(paint(stdout, 'red', `The mail to <${recipient}> ${fate}.`));
     if (heard === undefined) {

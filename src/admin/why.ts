@@ -100,7 +100,7 @@ function whyQueued(
   const reasons: string[] = [];
   const mend: string[] = [];
   const route = routeFor(control, base);
-  const pause = route === undefined ? undefined : spool.routeTrouble(route.name);
+  const pause = route === undefined ? undefined : spool.records.routeTrouble(route.name);
   const history = spool.history(base);
   const own = lastOf(history);
   // While the route is paused, what was said about this mail before is not what keeps it.
@@ -150,7 +150,7 @@ function whyQueued(
   }
   const overdue = now() - next;
   if (tried && state.kind !== 'sending' && overdue > RUNNER_LATE) {
-    const seen = spool.runnerSeen();
+    const seen = spool.records.runnerSeen();
     reasons.push(
       `It is due since ${showSpan(overdue)}, and no runner has taken it${
         seen === undefined ? '' : ` (one was last seen ${showSpan(now() - seen)} ago)`
@@ -241,7 +241,7 @@ function windowTrouble(
 ): { readonly reason: string; readonly opens: number } | undefined {
   const domain = domainOf(showPart(parseBase(base)?.recipient ?? ''));
   const { name, schedule } = scheduleFor(control.get('retry'), domain);
-  const lastRun = spool.lastRun(name);
+  const lastRun = spool.records.lastRun(name);
   const opens = momentFor(schedule, { from, lastRun });
   if (opens === undefined || opens <= from) return undefined;
   const which = name === '' ? '' : ` for ${name}`;

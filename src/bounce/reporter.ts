@@ -304,7 +304,7 @@ export class Reporter {
       return false;
     });
     const cases = new Map<string, Case>();
-    const paused = this.#spool.pausedRoutes();
+    const paused = this.#spool.records.pausedRoutes();
     const tables = readTables(this.#control);
     for (const entry of entries) {
       const { base, state } = entry;

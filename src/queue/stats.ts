@@ -70,14 +70,10 @@ export function addCounts({ total, hours }: Stats, counts: Counts, now: number):
 }
 
 /** Notes in the spool what came of one run. */
-export function noteCounts(
-  spool: Pick<Spool, 'readStats' | 'writeStats'>,
-  counts: Counts,
-  now: number,
-): void {
+export function noteCounts({ records }: Spool, counts: Counts, now: number): void {
   const { relayed, deferred, refused } = counts;
   if (relayed + deferred + refused === 0) return;
-  spool.writeStats(formatStats(addCounts(parseStats(spool.readStats()), counts, now)));
+  records.writeStats(formatStats(addCounts(parseStats(records.readStats()), counts, now)));
 }
 
 /** The sum of all hours that begin at or after a time. */

@@ -110,7 +110,7 @@ export class Alarm {
     now: number,
   ): readonly Condition[] {
     const after = valueOr(control, 'alertafter', USUAL_PATIENCE) * 1000;
-    const paused = [...this.#spool.pausedRoutes()];
+    const paused = [...this.#spool.records.pausedRoutes()];
     const [domains, relays] = [true, false].map((direct) =>
       paused.filter(([route]) => isDirectName(route) === direct),
     );
@@ -118,7 +118,7 @@ export class Alarm {
       ...(relays ?? []).flatMap(([route, trouble]) => heldUp(route, trouble, after, now) ?? []),
       ...[heldUpDomains(domains ?? [], after, now) ?? []].flat(),
       ...this.#lasting(told, now, valueOr(control, 'spoolfree', NO_LIMITS.floor)),
-      ...[...parsePaces(this.#spool.readRates())].flatMap(([uid, { held }]) =>
+      ...[...parsePaces(this.#spool.records.readRates())].flatMap(([uid, { held }]) =>
         held === undefined ? [] : [heldBack(uid, held)],
       ),
       ...(refusals === undefined ? [] : [refusedMail(refusals)]),
@@ -202,7 +202,7 @@ function nameOf(road: AlertRoad): string {
 }
 
 function readMemory(spool: Spool): Memory | undefined {
-  const text = spool.readAlerts();
+  const text = spool.records.readAlerts();
   if (text === undefined) return undefined;
   try {
     const value: unknown = JSON.parse(text);
@@ -215,7 +215,7 @@ function readMemory(spool: Spool): Memory | undefined {
 }
 
 function writeMemory(spool: Spool, memory: Memory): void {
-  spool.writeAlerts(`${JSON.stringify(memory)}\n`);
+  spool.records.writeAlerts(`${JSON.stringify(memory)}\n`);
 }
 
 function isMemory(value: unknown): value is Memory {

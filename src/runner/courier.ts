@@ -22,7 +22,8 @@ import { Session } from '../relay/session.ts';
 import { BadBlock } from '../spool/block.ts';
 import type { StoredMessage } from '../spool/message.ts';
 import { addressOf, parseBase, prefixOf } from '../spool/name.ts';
-import type { Claim, Entry, RelayRest, Spool } from '../spool/spool.ts';
+import type { RelayRest } from '../spool/records.ts';
+import type { Claim, Entry, Spool } from '../spool/spool.ts';
 import { domainRelay, findRelays } from './direct.ts';
 import { type Rendering, render, signed } from './rendering.ts';
 import { restsOf } from './rests.ts';
@@ -563,7 +564,7 @@ export class Courier {
     const failures = (this.#rests.get(trouble.relay)?.failures ?? 0) + 1;
     const until = nextProbe({ failures, login: trouble.stage === 'auth', now });
     this.#rests.set(trouble.relay, { failures, failed: now, until });
-    this.#spool.noteRelayRests(this.#route.name, this.#rests);
+    this.#spool.records.noteRelayRests(this.#route.name, this.#rests);
   }
 
   #pause(trouble: Trouble): void {
@@ -571,18 +572,18 @@ export class Courier {
     const { stage, relay } = trouble;
     const lines = describe(trouble.event);
     const { name } = this.#route;
-    const before = this.#spool.routeTrouble(name);
+    const before = this.#spool.records.routeTrouble(name);
     if (before === undefined) this.#log.paused(name, relay, stage, lines.join(' '));
     const time = before?.time ?? this.#world.now();
-    this.#spool.pauseRoute(name, { time, outcome: 'paused', stage, relay, lines });
+    this.#spool.records.pauseRoute(name, { time, outcome: 'paused', stage, relay, lines });
   }
 
   #recover(relay: string): void {
     const { name } = this.#route;
-    if (this.#rests.delete(relay)) this.#spool.noteRelayRests(name, this.#rests);
-    const before = this.#spool.routeTrouble(name);
+    if (this.#rests.delete(relay)) this.#spool.records.noteRelayRests(name, this.#rests);
+    const before = this.#spool.records.routeTrouble(name);
     if (before === undefined) return;
-    this.#spool.resumeRoute(name);
+    this.#spool.records.resumeRoute(name);
     this.#log.resumed(
       name,
       relay,

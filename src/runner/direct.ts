@@ -86,12 +86,12 @@ export async function findRelays(
   const { bindingPolicy, currentPolicy, formatKept, namesHost, parseKept } = await import(
     '../relay/mta-sts.ts'
   );
-  const text = spool.routePolicy(name);
+  const text = spool.records.routePolicy(name);
   const kept = parseKept(text);
   const question = { domain, kept, resolver, way: path, authorities, now: now() };
   const policy: KeptPolicy | undefined = await currentPolicy(question);
   const fresh = policy === undefined ? '' : formatKept(policy);
-  if (fresh !== text) spool.noteRoutePolicy(name, fresh);
+  if (fresh !== text) spool.records.noteRoutePolicy(name, fresh);
   const binding = bindingPolicy(policy, now());
   if (binding === undefined) {
     return { kind: 'relays', relays: hosts.map((host) => relayOf(host, direct.tls)), way: path };

@@ -263,7 +263,7 @@ export class Dispatcher {
 
   /** Until when a paused route is left alone; of a configuration that cannot be used, no relay is known. */
   #restsUntil({ name }: Route, now: number): number {
-    if (this.#spool.routeTrouble(name) === undefined) return 0;
+    if (this.#spool.records.routeTrouble(name) === undefined) return 0;
     const rests = [...restsOf(this.#spool, this.#control, name, now).values()];
     return rests.length === 0 ? 0 : Math.min(...rests.map(({ until }) => until));
   }

@@ -43,7 +43,8 @@ export class StormGuard {
     this.#now = now;
     this.#limit = limitOf(control);
     if (this.#limit === undefined) return;
-    for (const [user, { until }] of parsePaces(spool.readRates())) this.#until.set(user, until);
+    for (const [user, { until }] of parsePaces(spool.records.readRates()))
+      this.#until.set(user, until);
   }
 
   /** All that was held back. */
@@ -84,7 +85,7 @@ export class StormGuard {
   end(): readonly Storm[] {
     if (this.#limit === undefined) return [];
     const now = this.#now();
-    const text = this.#spool.readRates();
+    const text = this.#spool.records.readRates();
     const paces = new Map<string, Pace>(stillCounting(parsePaces(text), now));
     for (const [user, passed] of this.#passed) {
       const before = paces.get(user);
@@ -100,7 +101,7 @@ export class StormGuard {
       storms.push({ uid: Number(user), limit: this.#limit, held: entries.length, first });
     }
     const after = formatPaces(paces);
-    if (after !== text) this.#spool.writeRates(after);
+    if (after !== text) this.#spool.records.writeRates(after);
     return storms;
   }
 }

@@ -60,7 +60,7 @@ export function openRunner(control: Control, pid: number, outside: Outside): Ope
     },
     knownTrouble: () => {
       try {
-        return spool.pausedRoutes().size > 0;
+        return spool.records.pausedRoutes().size > 0;
       } catch (error) {
         // No spool yet, or none for us: whoever opens it says so.
         if (hasCode(error, 'EACCES', 'ENOENT')) return false;

@@ -449,7 +449,7 @@ class Runner {
     const full = this.#diskIsFull();
     if (this.#alarm === undefined) {
       // Most ticks have nothing to tell, and nothing that they told is to be taken back.
-      const told = this.#spool.readAlerts() !== undefined;
+      const told = this.#spool.records.readAlerts() !== undefined;
       const quiet = !queued && refused === 0 && !told && !full;
       if (quiet && !this.#hasMortalSecrets()) return;
       const { Alarm } = await import('./alarm.ts');
@@ -518,12 +518,12 @@ class Runner {
         const { name, schedule } = scheduleFor(plan, recipientDomain(base));
         let may = open.get(name);
         if (may === undefined) {
-          const lastRun = this.#spool.lastRun(name);
+          const lastRun = this.#spool.records.lastRun(name);
           may = mayRelay(schedule, {
             now: new Date(now),
             lastRun: lastRun === undefined ? undefined : new Date(lastRun),
           });
-          if (may && schedule.windows.length > 0) this.#spool.noteRun(name, now);
+          if (may && schedule.windows.length > 0) this.#spool.records.noteRun(name, now);
           open.set(name, may);
         }
         return may;
@@ -538,9 +538,9 @@ class Runner {
   }
 
   #mayExpire(now: number): boolean {
-    const before = this.#spool.watch();
+    const before = this.#spool.records.watch();
     const watch = watchOf(before, now);
-    if (watch !== before) this.#spool.noteWatch(watch);
+    if (watch !== before) this.#spool.records.noteWatch(watch);
     return now >= watch.graceUntil;
   }
 

@@ -40,7 +40,6 @@ import { hiddenPath, IncomingRoad } from './incoming.ts';
 import { StoredMessage } from './message.ts';
 import {
   addressOf,
-  decodeBytes,
   type EntryState,
   formatName,
   parseBase,
@@ -48,9 +47,9 @@ import {
   parseTaking,
   prefixOf,
   resultName,
-  routePart,
 } from './name.ts';
 import { formatOwner, judgeOwner, type Owner, ownerOf, parseOwner } from './owner.ts';
+import { Records, readRecord } from './records.ts';
 import { type Attempt, countedAttempts, formatAttempt, parseAttempts } from './result.ts';
 import { Scratch } from './scratch.ts';
 import { formatShare, parseShares, stillQueued, sumOf } from './usage.ts';
@@ -76,15 +75,6 @@ export interface Listing {
   readonly entries: readonly Entry[];
   /** Names in spool/ that are no entry's: left alone, shown to the admin. */
   readonly foreign: readonly string[];
-}
-
-/** A relay that could not be used, and until when it is left alone. */
-export interface RelayRest {
-  /** In a row. */
-  readonly failures: number;
-  /** The last one, in milliseconds since 1970-01-01 UTC. */
-  readonly failed: number;
-  readonly until: number;
 }
 
 /** Who submitted the reports of this program. */
@@ -170,6 +160,8 @@ export class LayoutError extends Error {
 
 export class Spool {
   readonly folder: string;
+  /** What runners leave for each other beside the queue. */
+  readonly records: Records;
   readonly #pid: number;
   readonly #token: (() => string) | undefined;
   readonly #straight: boolean;
@@ -187,6 +179,7 @@ export class Spool {
    */
   constructor(folder: string, pid: number, token?: () => string, straight = true) {
     this.folder = folder;
+    this.records = new Records(folder);
     this.#pid = pid;
     this.#token = token;
     this.#straight = straight;
@@ -292,7 +285,7 @@ export class Spool {
     const path = this.#usagePath(uid);
     let shares: ReturnType<typeof parseShares>;
     try {
-      shares = parseShares(this.#readOr(path));
+      shares = parseShares(readRecord(path));
     } catch (error) {
       // What a caller without rights submits is counted when it is taken over.
       if (this.#token === undefined || !hasCode(error, 'EACCES')) throw error;
@@ -684,89 +677,6 @@ export class Spool {
     return { takenBack, corrupt, faults };
   }
 
-  /** Why a route is paused and since when; undefined when it is not. */
-  routeTrouble(route: string): Attempt | undefined {
-    return parseAttempts(this.#readOr(this.#routePath(route)))[0];
-  }
-
-  /** Notes that a route is paused, for the admin and for the log's "once". */
-  pauseRoute(route: string, trouble: Attempt): void {
-    replaceText(this.#routePath(route), formatAttempt(trouble));
-  }
-
-  resumeRoute(route: string): void {
-    eraseFile(this.#routePath(route));
-  }
-
-  /** All routes that are paused, by name. */
-  pausedRoutes(): ReadonlyMap<string, Attempt> {
-    const paused = new Map<string, Attempt>();
-    for (const name of [...this.#names('routes')].sort()) {
-      // What stands behind a colon is no route but about one.
-      if (name.includes(':')) continue;
-      // A name that was cut is shown as it is.
-      const route = decodeBytes(name)?.toString() ?? name;
-      const [trouble] = parseAttempts(this.#readOr(this.#path('routes', name)));
-      if (trouble !== undefined) paused.set(route, trouble);
-    }
-    return paused;
-  }
-
-  /** Which relays of a route failed last; malformed lines are left out. */
-  relayRests(route: string): ReadonlyMap<string, RelayRest> {
-    const rests = new Map<string, RelayRest>();
-    for (const line of this.#readOr(`${this.#routePath(route)}:relays`).split('\n')) {
-      const [, relay, count, failed, until] =
-        /^(\S+) failures=(\d{1,9}) last=(\S+) until=(\S+)$/.exec(line) ?? [];
-      const rest = {
-        failures: Number(count),
-        failed: Date.parse(failed ?? ''),
-        until: Date.parse(until ?? ''),
-      };
-      if (relay !== undefined && rest.failed >= 0 && rest.until >= 0) rests.set(relay, rest);
-    }
-    return rests;
-  }
-
-  noteRelayRests(route: string, rests: ReadonlyMap<string, RelayRest>): void {
-    const path = `${this.#routePath(route)}:relays`;
-    if (rests.size === 0) {
-      eraseFile(path);
-      return;
-    }
-    const lines = [...rests].map(([relay, { failures, failed, until }]) => {
-      const [last, end] = [failed, until].map((time) => new Date(time).toISOString());
-      return `${relay} failures=${failures} last=${last} until=${end}\n`;
-    });
-    replaceText(path, lines.join(''));
-  }
-
-  /** What a route's domain demands of those who bring mail (relay/mta-sts.ts); empty when nothing is known. */
-  routePolicy(route: string): string {
-    return this.#readOr(`${this.#routePath(route)}:policy`);
-  }
-
-  /** Keeps it; an empty text erases it. */
-  noteRoutePolicy(route: string, text: string): void {
-    const path = `${this.#routePath(route)}:policy`;
-    if (text === '') eraseFile(path);
-    else replaceText(path, text);
-  }
-
-  #routePath(route: string): string {
-    return this.#path('routes', routePart(route));
-  }
-
-  #readOr(path: string): string {
-    try {
-      return fs.readFileSync(path, 'utf8');
-    } catch (error) {
-      // A folder that somebody put there says as little.
-      if (hasCode(error, 'ENOENT', 'EISDIR')) return '';
-      throw error;
-    }
-  }
-
   /**
    * Who submitted an entry: a user id, or REPORTS; of a file that somebody put into the folder, its
    * owner. An entry that has moved on or cannot be read is root's.
@@ -813,73 +723,6 @@ export class Spool {
     }
   }
 
-  /**
-   * When a run last relayed by a schedule with windows, in milliseconds since 1970-01-01 UTC.
-   * @param schedule the domain that has it, or an empty string for that of all mail
-   */
-  lastRun(schedule: string): number | undefined {
-    try {
-      return fs.statSync(this.#lastRunPath(schedule)).mtimeMs;
-    } catch (error) {
-      if (hasCode(error, 'ENOENT')) return undefined;
-      throw error;
-    }
-  }
-
-  noteRun(schedule: string, now: number): void {
-    const path = this.#lastRunPath(schedule);
-    replaceText(path, `${new Date(now).toISOString()}\n`);
-    touchFile(path, now);
-  }
-
-  /** The record of the last look at the queue (queue/schedule.ts); undefined when there is none. */
-  watch(): { readonly seen: number; readonly graceUntil: number } | undefined {
-    try {
-      const text = fs.readFileSync(this.#path('run', 'seen'), 'latin1');
-      const [seen, graceUntil] = text.split('\n').map((line) => Date.parse(line));
-      if (seen === undefined || Number.isNaN(seen)) return undefined;
-      return { seen, graceUntil: Number.isNaN(graceUntil) ? 0 : (graceUntil ?? 0) };
-    } catch (error) {
-      if (hasCode(error, 'ENOENT')) return undefined;
-      throw error;
-    }
-  }
-
-  /**
-   * When a runner last had the lock, in milliseconds since 1970-01-01 UTC; undefined before the first. One
-   * that stays refreshes it each minute.
-   */
-  runnerSeen(): number | undefined {
-    const times = ['runner', 'runner.lock'].flatMap((name) => {
-      const status = fs.statSync(this.#path('run', name), { throwIfNoEntry: false });
-      return status === undefined ? [] : [status.mtimeMs];
-    });
-    return times.length === 0 ? undefined : Math.max(...times);
-  }
-
-  noteWatch({ seen, graceUntil }: { readonly seen: number; readonly graceUntil: number }): void {
-    const times = [seen, graceUntil].map((time) => `${new Date(time).toISOString()}\n`);
-    replaceText(this.#path('run', 'seen'), times.join(''));
-  }
-
-  /** What came of attempts by the hour (queue/stats.ts); empty when there is nothing. */
-  readStats(): string {
-    return this.#readOr(this.#path('run', 'stats'));
-  }
-
-  writeStats(text: string): void {
-    replaceText(this.#path('run', 'stats'), text);
-  }
-
-  /** How fast users send (queue/rate.ts); empty when there is nothing. */
-  readRates(): string {
-    return this.#readOr(this.#path('run', 'rates'));
-  }
-
-  writeRates(text: string): void {
-    replaceText(this.#path('run', 'rates'), text);
-  }
-
   /** How many submissions of users without rights wait to be taken over; none for who may not list them. */
   countIncoming(): number {
     try {
@@ -893,24 +736,6 @@ export class Spool {
   /** How many files lie in corrupt/. */
   countCorrupt(): number {
     return [...this.#names('corrupt')].filter((name) => !name.endsWith(':.reason')).length;
-  }
-
-  /** What the administrator was told of (runner/alarm.ts); undefined when there is nothing. */
-  readAlerts(): string | undefined {
-    try {
-      return fs.readFileSync(this.#path('run', 'alerts'), 'utf8');
-    } catch (error) {
-      if (hasCode(error, 'ENOENT')) return undefined;
-      throw error;
-    }
-  }
-
-  writeAlerts(text: string): void {
-    replaceText(this.#path('run', 'alerts'), text);
-  }
-
-  #lastRunPath(schedule: string): string {
-    return this.#path('run', schedule === '' ? 'last' : `last:${schedule}`);
   }
 
   /** Waits until what was settled is on the disk. */
@@ -934,7 +759,12 @@ export class Spool {
     if (this.#entered) return;
     // A claim under this pid that was not made by this process is a dead one's: take it back before
     // this record makes it look alive.
-    const before = [...this.#names('spool')].map(parseName);
+    const before: Entry[] = [];
+    for (const name of this.#names('spool')) {
+      const parsed = parseName(name);
+      if (parsed.kind !== 'entry' || parsed.state.kind !== 'sending') continue;
+      if (parsed.state.pid === this.#pid) before.push(parsed);
+    }
     const record = this.#recordOf(this.#pid);
     if (record?.owner.space !== this.self.space && this.lives(this.#pid, now)) {
       // Its claims bear the same pid as ours would: they could not be told apart.
@@ -944,11 +774,7 @@ export class Spool {
     }
     replaceText(this.#path('run', String(this.#pid)), formatOwner(this.self));
     this.#entered = true;
-    for (const parsed of before) {
-      if (parsed.kind === 'entry' && parsed.state.kind === 'sending') {
-        if (parsed.state.pid === this.#pid) this.#takeBack(parsed.base, parsed.state, now);
-      }
-    }
+    for (const { base, state } of before) this.#takeBack(base, state, now);
   }
 
   /** Whether the process of this pid that claimed something lives. */

@@ -271,7 +271,7 @@ test('A delay is not told where delaywarn is 0, or when the mail is about to exp
 test('A paused route is the reason that a delay report gives', (t) => {
   const desk = new Desk(t);
   desk.submit('jo@x.test', [{ address: 'a@y.test' }]);
-  desk.spool.pauseRoute('default', {
+  desk.spool.records.pauseRoute('default', {
     time: NOW,
     outcome: 'paused',
     stage: 'connect',

@@ -589,28 +589,28 @@ test('a folder where a file belongs stops neither the sweep nor the others', (t)
 test('a route’s trouble is kept until the route is resumed', (t) => {
   const spool = makeSpool(t);
   const trouble: Attempt = { ...DEFERRED, outcome: 'paused', stage: 'connect', lines: ['refused'] };
-  assert.equal(spool.routeTrouble('default'), undefined);
-  spool.resumeRoute('default');
-  spool.pauseRoute('default', trouble);
-  assert.deepEqual(spool.routeTrouble('default'), trouble);
-  spool.pauseRoute('default', { ...trouble, lines: ['timeout'] });
-  assert.deepEqual(spool.routeTrouble('default')?.lines, ['timeout']);
-  assert.equal(spool.routeTrouble('other'), undefined);
-  spool.resumeRoute('default');
-  assert.equal(spool.routeTrouble('default'), undefined);
+  assert.equal(spool.records.routeTrouble('default'), undefined);
+  spool.records.resumeRoute('default');
+  spool.records.pauseRoute('default', trouble);
+  assert.deepEqual(spool.records.routeTrouble('default'), trouble);
+  spool.records.pauseRoute('default', { ...trouble, lines: ['timeout'] });
+  assert.deepEqual(spool.records.routeTrouble('default')?.lines, ['timeout']);
+  assert.equal(spool.records.routeTrouble('other'), undefined);
+  spool.records.resumeRoute('default');
+  assert.equal(spool.records.routeTrouble('default'), undefined);
   // What a power cut may leave.
   fs.writeFileSync(join(spool.folder, 'routes', 'default'), '');
-  assert.equal(spool.routeTrouble('default'), undefined);
+  assert.equal(spool.records.routeTrouble('default'), undefined);
 });
 
 test('the time of the last run is kept', (t) => {
   const spool = makeSpool(t);
-  assert.equal(spool.lastRun(''), undefined);
-  spool.noteRun('', NOW);
-  spool.noteRun('', LATER);
-  assert.equal(spool.lastRun(''), LATER);
-  assert.equal(spool.lastRun('example.com'), undefined);
-  spool.noteRun('example.com', NOW);
-  assert.equal(spool.lastRun('example.com'), NOW);
-  assert.equal(spool.lastRun(''), LATER);
+  assert.equal(spool.records.lastRun(''), undefined);
+  spool.records.noteRun('', NOW);
+  spool.records.noteRun('', LATER);
+  assert.equal(spool.records.lastRun(''), LATER);
+  assert.equal(spool.records.lastRun('example.com'), undefined);
+  spool.records.noteRun('example.com', NOW);
+  assert.equal(spool.records.lastRun('example.com'), NOW);
+  assert.equal(spool.records.lastRun(''), LATER);
 });

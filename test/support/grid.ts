@@ -268,7 +268,7 @@ export async function playCase(t: TestContext, cell: Case): Promise<void> {
   await courier.deliver(spool.list().entries, true, () => false);
   await courier.close();
   const state = (base: string): string => stateOf(spool, base, relay.taken);
-  const trouble = spool.routeTrouble(DEFAULT_ROUTE.name);
+  const trouble = spool.records.routeTrouble(DEFAULT_ROUTE.name);
   const actual: Expected = {
     one: state(one),
     two: state(two),
