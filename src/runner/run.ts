@@ -248,6 +248,8 @@ class Runner {
   async end(): Promise<void> {
     await this.#listener?.close();
     await Promise.all([...this.#retired, this.#dispatcher].map((each) => each?.end()));
+    // What ended only now is to be on the disk, too, and counted.
+    this.#countLate(this.#world.now());
   }
 
   /** Whether a pass has left routes to themselves, which this runner outlives; a moment later. */
