@@ -11,11 +11,15 @@ import { type Site, siteFor } from '../support/site.ts';
 
 const LETTER = 'Subject: tea\n\nat four\n';
 
+/** Of the last submission, in microseconds: of one process each has its own. */
+let submitted = Date.now() * 1000;
+
 /** Queues mails of a user, as the programs would: the tests need not be root for it. */
 function submitAs(site: Site, uid: number, ...recipients: readonly string[]): void {
   const spool = new Spool(site.spool, process.pid);
   for (const address of recipients) {
-    const origin = { uid, pid: process.pid, time: Date.now() * 1000, program: 'sendmail' };
+    submitted = Math.max(submitted + 1, Date.now() * 1000);
+    const origin = { uid, pid: process.pid, time: submitted, program: 'sendmail' };
     spool.submit(
       { sender: `u${uid}@x.test`, recipients: [{ address }] },
       origin,
