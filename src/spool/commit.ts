@@ -10,6 +10,9 @@ import { closeFile, createFile, eraseFile, hasCode, linkFile, syncFolder } from 
 import type { Road } from './draft.ts';
 import { formatBase, prefixOf, recipientPart, senderPart, submissionPrefix } from './name.ts';
 
+/** Octets that two files are compared by at a time. */
+const PIECE = 64 * 1024;
+
 export class DirectRoad implements Road {
   readonly #folder: string;
   readonly #envelope: Envelope;
@@ -171,12 +174,31 @@ export function splitSubmission(
   return bases;
 }
 
-/** Whether two names are one file, or a file and its copy. */
+/** Whether two names are one file, or a file and its copy, octet by octet. */
 function isSame(one: string, other: string): boolean {
   const [a, b] = [one, other].map((path) => fs.lstatSync(path, { throwIfNoEntry: false }));
   // One that is gone has been split, and perhaps relayed, by somebody else.
   if (a === undefined || b === undefined) return true;
-  return (a.ino === b.ino && a.dev === b.dev) || a.size === b.size;
+  if (a.ino === b.ino && a.dev === b.dev) return true;
+  return a.isFile() && b.isFile() && a.size === b.size && haveSameOctets(one, other);
+}
+
+function haveSameOctets(one: string, other: string): boolean {
+  const { O_RDONLY, O_NOFOLLOW } = fs.constants;
+  const fds: number[] = [];
+  try {
+    for (const path of [one, other]) fds.push(fs.openSync(path, O_RDONLY | O_NOFOLLOW));
+    const [left, right] = [Buffer.allocUnsafe(PIECE), Buffer.allocUnsafe(PIECE)];
+    for (;;) {
+      const [a = 0, b = 0] = fds.map((fd, n) =>
+        fs.readSync(fd, n === 0 ? left : right, 0, PIECE, null),
+      );
+      if (a !== b || left.compare(right, 0, b, 0, a) !== 0) return false;
+      if (a === 0) return true;
+    }
+  } finally {
+    for (const fd of fds) fs.closeSync(fd);
+  }
 }
 
 /** The base names of a submission's entries, by its name in unsplit/. */

@@ -203,6 +203,18 @@ test('A spool with any damages at once is mended and loses nothing', async (t) =
         await check(t, submissions, damages);
       },
     ),
-    { numRuns: 60 },
+    {
+      numRuns: 60,
+      // Found once: the copy of an entry that was changed in place must not be taken for the entry.
+      examples: [
+        [
+          [1],
+          [
+            ['unsplit submission', 0],
+            ['another version', 0],
+          ],
+        ],
+      ],
+    },
   );
 });
