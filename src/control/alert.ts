@@ -49,6 +49,7 @@ function readRoad(text: string): AlertRoad | undefined {
 export function isSafeUrl(text: string): boolean {
   if (text.length > 1024 || /[^\x21-\x7e]/.test(text)) return false;
   const [, scheme, place = ''] = /^(https?):\/\/([^/?#@]+)(?:[/?][^#]*)?$/i.exec(text) ?? [];
+  if (!URL.canParse(text)) return false;
   const server = parseRelay(`smtp://${place}`);
   if (scheme === undefined || 'problem' in server) return false;
   return scheme.toLowerCase() === 'https' || isLoopback(server.host);

@@ -44,8 +44,6 @@ export async function findExchangers(
         kind: 'trouble',
         reason: `the mail exchangers of ${name} are not known: ${mx.reason}`,
       };
-    case 'unknown':
-      return refused('5.1.2', `there is no domain ${name}`);
     case 'none':
       return await ownAddress(name, own, resolver);
     case 'found':
@@ -66,7 +64,7 @@ async function ownAddress(
     return { kind, reason: `the address of ${name} is not known: ${reason}` };
   }
   if (kind === 'found') return { kind: 'hosts', domain: name, hosts: [name] };
-  return refused('5.1.2', `${name} has neither mail exchanger nor address`);
+  return refused('5.1.2', `the DNS has neither mail exchanger nor address for ${name}`);
 }
 
 function fromRecords(

@@ -17,12 +17,12 @@ export interface Address {
 }
 
 /**
- * `none`: the name is there without such a record. `unknown`: there is no such name. `trouble`: nobody
- * knows, for now.
+ * `none`: there is no such name, or it has no such record; which of the two, bun cannot tell, and some name
+ * servers do not (RFC 8020 came late). `trouble`: nobody knows, for now.
  */
 export type Found<T> =
   | { readonly kind: 'found'; readonly records: readonly T[] }
-  | { readonly kind: 'none' | 'unknown' }
+  | { readonly kind: 'none' }
   | { readonly kind: 'trouble'; readonly reason: string };
 
 /** Each takes a name in ASCII and never rejects for anything that a server says or fails to say. */
@@ -77,8 +77,7 @@ async function ask<T>(question: () => Promise<readonly T[]>): Promise<Found<T>> 
       : { kind: 'found', records: records.slice(0, MOST_RECORDS) };
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? error.code : undefined;
-    if (code === 'ENODATA') return { kind: 'none' };
-    if (code === 'ENOTFOUND') return { kind: 'unknown' };
+    if (code === 'ENODATA' || code === 'ENOTFOUND') return { kind: 'none' };
     if (typeof code !== 'string') throw error;
     return { kind: 'trouble', reason: TROUBLES[code] ?? `the DNS query failed with ${code}` };
   }

@@ -537,12 +537,12 @@ function messageOf(error: unknown): string {
 }
 
 function openFolder(path: string): fs.Dir {
-  // Names as octets: the types know only of text.
-  return fs.opendirSync(path, { encoding: 'buffer' as BufferEncoding, bufferSize: 512 });
+  // A character for each octet: as 'buffer', which would say it better, bun forgets the kind of each file.
+  return fs.opendirSync(path, { encoding: 'latin1', bufferSize: 512 });
 }
 
 function nameOf(entry: fs.Dirent): Buffer {
-  return entry.name as unknown as Buffer;
+  return Buffer.from(entry.name, 'latin1');
 }
 
 function isHidden(name: Buffer): boolean {

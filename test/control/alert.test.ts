@@ -25,6 +25,7 @@ test('Anything else is the fault of its line.', () => {
     'post ftp://h.test/',
     'post https://user@h.test/',
     'post https://h.test/ x',
+    'post https://::',
     'file etc/motd',
     'file /etc/\x1b[1m',
     'RUN x',

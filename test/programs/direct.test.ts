@@ -93,7 +93,7 @@ test('What the DNS says for certain is told at once; what it does not know waits
   assert.equal(dns.questions.length, length);
 });
 
-test('A sender is told that there is no such domain, and of no mail server that said so', async (t) => {
+test('A sender is told that the DNS knows no such domain, and of no mail server that said so', async (t) => {
   const { site, host } = await worldFor(t, { 'home.test': { addresses: ['127.0.0.55'] } });
   const home = await host(55);
   site.control('bounce', 'sender');

@@ -114,7 +114,7 @@ function resolverWith(record: { id: string | undefined }, address: string): Reso
     addresses: async () => ({ kind: 'found', records: [{ address, family: 4 }] }),
     texts: async () =>
       record.id === undefined
-        ? { kind: 'unknown' }
+        ? { kind: 'none' }
         : { kind: 'found', records: [`v=STSv1; id=${record.id}`] },
   };
 }
