@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { columns, line } from '../../src/admin/chart.ts';
+import { fc } from '../support/properties.ts';
 
 const GLYPHS = ['#', '-', 'x'];
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { isGlob, matchesGlob } from '../../src/admin/glob.ts';
+import { fc } from '../support/properties.ts';
 
 const TABLE: readonly (readonly [pattern: string, text: string, fits: boolean])[] = [
   ['', '', true],

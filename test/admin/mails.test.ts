@@ -1,11 +1,11 @@
 // How mails are named and filtered on the command line.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { CommandError } from '../../src/admin/command.ts';
 import { cut, showSize, wrap } from '../../src/admin/layout.ts';
 import { chosen, filtered, type Mail, named, shortIds, theOne } from '../../src/admin/mails.ts';
 import { formatBase } from '../../src/spool/name.ts';
+import { fc } from '../support/properties.ts';
 
 const SECOND = 1_000_000;
 

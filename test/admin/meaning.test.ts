@@ -1,8 +1,8 @@
 // What answers mean in plain words: what relays and systems really say, and the meaning that is found.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { type Heard, meaningOf } from '../../src/admin/meaning.ts';
+import { fc } from '../support/properties.ts';
 
 const TABLE: readonly (readonly [Heard['stage'], string, RegExp])[] = [
   ['claim', 'the process that was sending it died', /may get it twice/],
@@ -34,7 +34,11 @@ const TABLE: readonly (readonly [Heard['stage'], string, RegExp])[] = [
   ['mail', '553 5.7.1 Sender address rejected: not owned by user me', /in the name of that sender/],
   ['rcpt', '451 4.7.1 Greylisting in action, please come back later', /greylisting/],
   ['rcpt', '550 5.1.1 <a@x.test>: User unknown in virtual mailbox table', /no such recipient/],
-  ['rcpt', '550 5.1.2 picorelay: the DNS has neither mail exchanger nor address for x.test', /domain does not exist/],
+  [
+    'rcpt',
+    '550 5.1.2 picorelay: the DNS has neither mail exchanger nor address for x.test',
+    /domain does not exist/,
+  ],
   ['rcpt', '550 5.1.10 picorelay: x.test takes no mail (null MX)', /takes no mail at all/],
   ['rcpt', '550 5.4.6 picorelay: this host is itself the mail exchanger', /circle/],
   ['mail', '550 5.7.30 picorelay: the relay does not offer REQUIRETLS', /verified TLS only/],

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { HOUR, Ledger, reportsOwed } from '../../src/bounce/ledger.ts';
 import { rationOf } from '../../src/bounce/ration.ts';
+import { fc } from '../support/properties.ts';
 import { makeSpool, NOW } from '../support/spool.ts';
 
 test('No address gets more than its limit and a digest in any hour, and all that waits is told', () => {

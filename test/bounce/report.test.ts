@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import type { Original } from '../../src/bounce/original.ts';
 import { formatDigest, formatReport, type Letterhead } from '../../src/bounce/report.ts';
 import type { Fate } from '../../src/bounce/status.ts';
 import { escapeText } from '../../src/mail/text.ts';
 import { WireForm } from '../../src/mail/wireform.ts';
 import type { Attempt } from '../../src/spool/result.ts';
+import { fc } from '../support/properties.ts';
 import { fieldOf, readReports, skipWithoutPython } from '../support/reports.ts';
 
 const skip = skipWithoutPython();

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import {
   decodeXtext,
   diagnosticOf,
@@ -9,6 +8,7 @@ import {
   type Said,
   statusOf,
 } from '../../src/bounce/status.ts';
+import { fc } from '../support/properties.ts';
 
 const said = (line: string | undefined, change: Partial<Said> = {}): Said => ({
   time: 0,

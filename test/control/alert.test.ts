@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { type AlertRoad, parseAlert } from '../../src/control/alert.ts';
+import { fc } from '../support/properties.ts';
 
 const read = (text: string) => parseAlert([{ number: 7, text }]);
 

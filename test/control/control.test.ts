@@ -12,11 +12,11 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import fc from 'fast-check';
 import { type ControlName, catalogue } from '../../src/control/catalogue.ts';
 import { ControlError, openControl } from '../../src/control/control.ts';
 import { isDirect, type Relay } from '../../src/control/relay-url.ts';
 import { parseRetry } from '../../src/control/retry.ts';
+import { fc } from '../support/properties.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'picorelay-control-'));
 after(() => rmSync(root, { recursive: true }));

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { formatDuration, parseDuration } from '../../src/control/duration.ts';
+import { fc } from '../support/properties.ts';
 
 const LONGEST = 10 * 365 * 86_400;
 

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { isIPv6 as nodeIsIPv6 } from 'node:net';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import {
   formatRelay,
   isHostName,
@@ -14,6 +13,7 @@ import {
   type Relay,
   withoutPassword,
 } from '../../src/control/relay-url.ts';
+import { fc } from '../support/properties.ts';
 
 function relay(scheme: 'smtp' | 'smtps', host: string, port: number, user?: string): Relay {
   return { scheme, host, port, user };

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { DEFAULT_RETRY, parseRetry } from '../../src/control/retry.ts';
+import { fc } from '../support/properties.ts';
 
 const DELAYS = [60, 300, 900, 1800, 3600, 7200, 14_400];
 

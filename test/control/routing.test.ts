@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { formatDirect, formatRelay } from '../../src/control/relay-url.ts';
 import { parseSenderRoutes, parseSmtpRoutes, type RouteTable } from '../../src/control/routes.ts';
 import { type RouteTables, routeOf } from '../../src/control/routing.ts';
+import { fc } from '../support/properties.ts';
 
 const lines = (...texts: string[]) => texts.map((text, index) => ({ number: index + 1, text }));
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { completeAddress, rewriteAddressList } from '../../src/inject/address-list.ts';
+import { fc } from '../support/properties.ts';
 
 const DEFAULTS = { defaultHost: 'host', defaultDomain: 'dom.test', plusDomain: 'plus.test' };
 

@@ -3,7 +3,6 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { openControl } from '../../src/control/control.ts';
 import {
   InjectError,
@@ -17,6 +16,7 @@ import { queueProgram } from '../../src/inject/queue-program.ts';
 import { isMailbox } from '../../src/mail/address.ts';
 import type { HeaderField } from '../../src/mail/header.ts';
 import { mailboxOf, verpBase } from '../../src/mail/raw-address.ts';
+import { fc } from '../support/properties.ts';
 
 const NAMES = {
   defaultHost: 'host.test',

@@ -1,10 +1,10 @@
 // Lines of the log, read back in the forms that they have in files, syslog and the journal.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { parseLogLine } from '../../src/log/line.ts';
 import { Log, type LogFormat } from '../../src/log/log.ts';
 import { escapeText } from '../../src/mail/text.ts';
+import { fc } from '../support/properties.ts';
 
 const NOW = Date.UTC(2026, 10, 21, 6, 30);
 

@@ -3,7 +3,6 @@
 // another; a failure prints the input that fast-check has made small.
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import fc from 'fast-check';
 import { catalogue } from '../../src/control/catalogue.ts';
 import { parseRetry } from '../../src/control/retry.ts';
 import { mapAddresses, parseAddressList, parsePath } from '../../src/mail/address.ts';
@@ -18,8 +17,8 @@ import { addressOf, formatName, parseBase, parseName, parseTaking } from '../../
 import { parseOwner } from '../../src/spool/owner.ts';
 import { parseAttempts } from '../../src/spool/result.ts';
 import * as hostile from '../corpus/hostile.ts';
+import { fc, SEED } from '../support/properties.ts';
 
-const SEED = Number(process.env['FUZZ_SEED'] ?? 20_261_121);
 /** How much of the usual number is tried. */
 const PART = Number(process.env['FUZZ_PART'] ?? 1);
 let total = 0;

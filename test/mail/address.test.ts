@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import {
   domainOf,
   isMailbox,
@@ -8,6 +7,7 @@ import {
   parsePath,
   qualify,
 } from '../../src/mail/address.ts';
+import { fc } from '../support/properties.ts';
 
 test('address lists as they occur are read', () => {
   const table: [string, string[]][] = [

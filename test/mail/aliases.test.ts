@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { AliasExpander, parseAliases, type ReadInclude } from '../../src/mail/aliases.ts';
+import { fc } from '../support/properties.ts';
 
 const NO_FILE: ReadInclude = (path) => ({ problem: `${path} is missing` });
 

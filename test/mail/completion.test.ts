@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import {
   type Completion,
   completeHeader,
@@ -9,6 +8,7 @@ import {
   recipientsOf,
 } from '../../src/mail/completion.ts';
 import { fieldBody, formatField, type HeaderField } from '../../src/mail/header.ts';
+import { fc } from '../support/properties.ts';
 
 const TIME = new Date(Date.UTC(2026, 10, 20, 23, 15, 1));
 

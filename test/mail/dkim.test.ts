@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { createPublicKey } from 'node:crypto';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { type DkimKey, DkimReader, keyRecord, keysFor } from '../../src/mail/dkim.ts';
 import { HEADER_LIMIT, HeaderTooLong } from '../../src/mail/header.ts';
 import { WireForm } from '../../src/mail/wireform.ts';
 import { makeCorpus } from '../corpus/make.ts';
 import { makeKey, noDkimpy, verify } from '../support/dkim.ts';
+import { fc } from '../support/properties.ts';
 
 const RSA: DkimKey = { domain: 'x.test', selector: 'r', key: makeKey('rsa') };
 const ED: DkimKey = { domain: 'x.test', selector: 'e', key: makeKey('ed25519') };

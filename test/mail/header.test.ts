@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import {
   fieldBody,
   findFields,
@@ -10,6 +9,7 @@ import {
   HeaderTooLong,
 } from '../../src/mail/header.ts';
 import { WireForm } from '../../src/mail/wireform.ts';
+import { fc } from '../support/properties.ts';
 
 interface Reading {
   readonly raws: readonly string[];

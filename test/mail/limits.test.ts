@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import {
   checkRecipients,
   formatSize,
@@ -9,6 +8,7 @@ import {
   parseSize,
   shortage,
 } from '../../src/mail/limits.ts';
+import { fc } from '../support/properties.ts';
 
 const M = 1024 * 1024;
 

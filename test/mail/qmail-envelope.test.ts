@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { EnvelopeError, parseEnvelope } from '../../src/mail/qmail-envelope.ts';
+import { fc } from '../support/properties.ts';
 
 const parse = (text: string | Buffer): ReturnType<typeof parseEnvelope> =>
   parseEnvelope([Buffer.from(text)]);

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { isMailbox } from '../../src/mail/address.ts';
 import { mailboxOf, reversePathFor, verpBase } from '../../src/mail/raw-address.ts';
+import { fc } from '../support/properties.ts';
 
 test('a raw address becomes a mailbox by quoting its local part', () => {
   const table = [

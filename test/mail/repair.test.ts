@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { DEEPEST } from '../../src/mail/mime.ts';
 import { repairOf, sevenBitForm } from '../../src/mail/repair.ts';
 import { WireForm } from '../../src/mail/wireform.ts';
 import { makeCorpus } from '../corpus/make.ts';
+import { fc } from '../support/properties.ts';
 
 interface Mended {
   readonly text: string;

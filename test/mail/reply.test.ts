@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { Buffer } from 'node:buffer';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import {
   formatReply,
   isIntermediate,
@@ -14,6 +13,7 @@ import {
   ReplyParser,
 } from '../../src/mail/reply.ts';
 import { escapeText, unescapeText } from '../../src/mail/text.ts';
+import { fc } from '../support/properties.ts';
 
 function octets(text: string): Uint8Array {
   return Buffer.from(text, 'latin1');

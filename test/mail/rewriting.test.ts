@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { isMailbox, mapAddresses, parseAddressList } from '../../src/mail/address.ts';
 import { parseAliases } from '../../src/mail/aliases.ts';
 import type { HeaderField } from '../../src/mail/header.ts';
 import { formatNote } from '../../src/mail/note.ts';
 import { type RewriteRules, Rewriter } from '../../src/mail/rewriting.ts';
+import { fc } from '../support/properties.ts';
 
 interface Changes extends Partial<Omit<RewriteRules, 'aliases' | 'senders'>> {
   readonly aliases?: string;

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import type { Envelope } from '../../src/mail/envelope.ts';
 import {
   COMMAND_LINE_LIMIT,
@@ -9,6 +8,7 @@ import {
   type SmtpServerOptions,
 } from '../../src/mail/smtp-server.ts';
 import { answers, type Dialogue, readDialogues } from '../support/dialogue.ts';
+import { fc } from '../support/properties.ts';
 
 /** A client's view of a session, and what the server's driver got to do. */
 interface Session {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { parseStamp, stamp } from '../../src/mail/stamp.ts';
+import { fc } from '../support/properties.ts';
 
 test('A moment in digits is what toISOString has, without its marks.', () => {
   const times = fc.date({

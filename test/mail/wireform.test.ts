@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { DotStuffing, LONGEST_CR_RUN, WireForm } from '../../src/mail/wireform.ts';
+import { fc } from '../support/properties.ts';
 
 interface Transform {
   transform(chunk: Uint8Array): Uint8Array;

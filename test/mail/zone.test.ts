@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { zoneMinutes } from '../../src/mail/zone.ts';
+import { fc } from '../support/properties.ts';
 
 const FOLDER = '/usr/share/zoneinfo';
 

@@ -1,10 +1,10 @@
 // What the settings of other programs become, in tables: real files shortened, one feature a row.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { openControl } from '../../src/control/control.ts';
 import { programs } from '../../src/migrate/programs.ts';
 import { shellWords, type Translation } from '../../src/migrate/translation.ts';
+import { fc } from '../support/properties.ts';
 import { dropped, fakeFiles, settingsOf } from './files.ts';
 
 const PIN = 'a'.repeat(64);

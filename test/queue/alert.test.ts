@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import {
   type Condition,
   formatNews,
@@ -13,6 +12,7 @@ import {
   type Told,
 } from '../../src/queue/alert.ts';
 import type { Attempt } from '../../src/spool/result.ts';
+import { fc } from '../support/properties.ts';
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import {
   afterSo,
   formatPaces,
@@ -8,6 +7,7 @@ import {
   parsePaces,
   stillCounting,
 } from '../../src/queue/rate.ts';
+import { fc } from '../support/properties.ts';
 
 const HOUR = 3_600_000;
 const MINUTE = 60_000;

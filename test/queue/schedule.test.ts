@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import type { RetryPlan } from '../../src/control/retry.ts';
 import {
   checkWindows,
@@ -11,6 +10,7 @@ import {
   type Watch,
   watchOf,
 } from '../../src/queue/schedule.ts';
+import { fc } from '../support/properties.ts';
 
 function delays(first: number, ...more: number[]): RetryPlan {
   return { delays: [first, ...more], windows: [], domains: new Map() };

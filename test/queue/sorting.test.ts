@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import type { DialogueEvent, Stage, Verdict } from '../../src/mail/outcome.ts';
 import { sortAnswer } from '../../src/queue/sorting.ts';
+import { fc } from '../support/properties.ts';
 
 const SAMPLES: Readonly<Record<string, DialogueEvent>> = {
   '2xx': reply(250),

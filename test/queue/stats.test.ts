@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import {
   addCounts,
   formatStats,
@@ -9,6 +8,7 @@ import {
   type Stats,
   sumSince,
 } from '../../src/queue/stats.ts';
+import { fc } from '../support/properties.ts';
 
 const NOW = Date.UTC(2026, 10, 21, 6, 30);
 const one = { relayed: 1, deferred: 2, refused: 3 };

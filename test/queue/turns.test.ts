@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { takeTurns } from '../../src/queue/turns.ts';
+import { fc } from '../support/properties.ts';
 
 const parcelsOf = (text: string) =>
   text

@@ -3,8 +3,8 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
-import fc from 'fast-check';
 import { check, longestWrite } from '../support/hostile-relay.ts';
+import { fc } from '../support/properties.ts';
 
 const folder = join(process.cwd(), 'test', 'dialogues', 'relay');
 

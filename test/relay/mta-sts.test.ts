@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import {
   bindingPolicy,
   currentPolicy,
@@ -14,6 +13,7 @@ import {
 import type { Resolver } from '../../src/relay/resolver.ts';
 import { makeCertificate, noOpenssl } from '../support/certificates.ts';
 import { notRoot, startPolicyServer } from '../support/policy-server.ts';
+import { fc } from '../support/properties.ts';
 
 const POLICY =
   'version: STSv1\r\nmode: enforce\r\nmx: mail.x.test\r\nmx: *.mx.x.test\r\nmax_age: 604800\r\n';

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { findExchangers } from '../../src/relay/mx.ts';
 import { openResolver, type Resolver } from '../../src/relay/resolver.ts';
 import { startNameServer } from '../support/dns.ts';
+import { fc } from '../support/properties.ts';
 
 const OWN = new Set(['me.test', 'helo.test']);
 
@@ -93,8 +93,14 @@ test('Mail exchangers come in their order; a domain without any is its own; null
     ['mixed.test', 'a.mixed.test'],
     ['implicit.test', 'implicit.test'],
     ['implicit6.test', 'implicit6.test'],
-    ['empty.test', '5.1.2 picorelay: the DNS has neither mail exchanger nor address for empty.test'],
-    ['nowhere.test', '5.1.2 picorelay: the DNS has neither mail exchanger nor address for nowhere.test'],
+    [
+      'empty.test',
+      '5.1.2 picorelay: the DNS has neither mail exchanger nor address for empty.test',
+    ],
+    [
+      'nowhere.test',
+      '5.1.2 picorelay: the DNS has neither mail exchanger nor address for nowhere.test',
+    ],
     ['loop.test', 'better.test'],
     ['ourselves.test', /^5\.4\.6 .*itself the mail exchanger/],
     ['me.test', /^5\.4\.6 /],

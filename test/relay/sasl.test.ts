@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import {
   cramMd5,
   endPointHash,
@@ -14,6 +13,7 @@ import {
   xoauth2,
 } from '../../src/relay/sasl.ts';
 import { makeCertificate, noOpenssl } from '../support/certificates.ts';
+import { fc } from '../support/properties.ts';
 
 const NONCE = 'rOprNGfwEbeRWgbNEkqO';
 const FIRST = `r=${NONCE}%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096`;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { type Delivery, parseInvocation } from '../../src/sendmail/arguments.ts';
+import { fc } from '../support/properties.ts';
 
 const PLAIN: Delivery = {
   mode: 'deliver',

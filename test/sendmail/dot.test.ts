@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { untilLoneDot } from '../../src/sendmail/submit.ts';
+import { fc } from '../support/properties.ts';
 
 /** What is let through of this input, given in these pieces. */
 function passed(pieces: readonly string[]): string {

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import {
   formatRecord,
   type Made,
@@ -9,6 +8,7 @@ import {
   type Step,
   sayStep,
 } from '../../src/setup/steps.ts';
+import { fc } from '../support/properties.ts';
 
 const path = fc.stringMatching(/^\/[ -~]{1,30}$/);
 const name = fc.stringMatching(/^[a-z][a-z0-9._-]{0,20}$/);

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import type { Envelope, Origin } from '../../src/mail/envelope.ts';
 import {
   BadBlock,
@@ -10,6 +9,7 @@ import {
   hasBlock,
   parseBlock,
 } from '../../src/spool/block.ts';
+import { fc } from '../support/properties.ts';
 
 const text = fc.oneof(
   fc.string({ unit: 'binary' }),

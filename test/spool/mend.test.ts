@@ -20,11 +20,11 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import fc from 'fast-check';
 import { look, mend } from '../../src/admin/verify.ts';
 import type { Spool } from '../../src/spool/spool.ts';
 import { surveySpool } from '../../src/spool/survey.ts';
 import { verifySpool } from '../../src/spool/verify.ts';
+import { fc } from '../support/properties.ts';
 import { DEFERRED, envelopeTo, makeSpool, NOW, ORIGIN } from '../support/spool.ts';
 
 const FOLDERS = ['tmp', 'unsplit', 'spool', 'Undelivered', 'corrupt'] as const;

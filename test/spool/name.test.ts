@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import {
   addressOf,
   decodeBytes,
@@ -17,6 +16,7 @@ import {
   showPart,
   submissionPrefix,
 } from '../../src/spool/name.ts';
+import { fc } from '../support/properties.ts';
 
 const TIME = 1_795_216_501_123_456;
 const BASE = '20261120T231501.123456Z:4242:root@host.test:bob@example.com';

@@ -2,9 +2,11 @@ import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { Writable } from 'node:stream';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { formatOwner, judgeOwner, type Owner, ownerOf, parseOwner } from '../../src/spool/owner.ts';
+import { waitFor } from '../support/process.ts';
+import { fc } from '../support/properties.ts';
 
 function self(): Owner {
   const owner = ownerOf(process.pid);
@@ -41,18 +43,24 @@ test('a process of another pid name space cannot be judged', () => {
 });
 
 test('a zombie is dead', async (t) => {
-  // The shell becomes a program that never waits for the shell's child.
-  const parent = spawn('sh', ['-c', 'sleep 0 & echo $!; exec sleep 60'], {
-    stdio: ['ignore', 'pipe', 'inherit'],
+  // The shell becomes a program that never waits for the shell's child, which ends only after that.
+  const parent = spawn('sh', ['-c', 'cat <&3 & echo $!; exec sleep 60 3<&-'], {
+    stdio: ['ignore', 'pipe', 'inherit', 'pipe'],
   });
   t.after(() => parent.kill());
+  assert.ok(parent.stdout);
   const [output] = await once(parent.stdout, 'data');
   const pid = Number(String(output));
   const fields = () => {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
     return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   };
-  while (fields()[0] !== 'Z') await new Promise((resolve) => setImmediate(resolve));
+  const command = () => readFileSync(`/proc/${parent.pid}/comm`, 'latin1');
+  await waitFor('the program of the parent', () => command() === 'sleep\n');
+  const end = parent.stdio[3];
+  assert.ok(end instanceof Writable);
+  end.end();
+  await waitFor('the zombie', () => fields()[0] === 'Z');
   assert.equal(ownerOf(pid), undefined);
   assert.equal(judgeOwner({ ...self(), pid, start: fields()[19] ?? '' }, self()), 'dead');
 });

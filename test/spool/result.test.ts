@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { escapeText } from '../../src/mail/text.ts';
 import {
   type Attempt,
@@ -8,6 +7,7 @@ import {
   formatAttempt,
   parseAttempts,
 } from '../../src/spool/result.ts';
+import { fc } from '../support/properties.ts';
 
 const HEAD = '2026-11-20T23:15:01Z deferred at rcpt by smtp://relay.test:25';
 

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { type Limits, NO_LIMITS, OverLimit } from '../../src/mail/limits.ts';
 import type { Spool } from '../../src/spool/spool.ts';
 import { formatShare, parseShares, stillQueued, sumOf } from '../../src/spool/usage.ts';
+import { fc } from '../support/properties.ts';
 import { envelopeTo, makeSpool, NOW, ORIGIN, TEXT } from '../support/spool.ts';
 
 const BASE = '20261120T231501.123456Z:4242:root@host.test:bob@x.test';

@@ -17,7 +17,7 @@ export interface RunOptions {
   readonly input?: string | Buffer;
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;
-  /** Milliseconds after which the program is killed; two minutes when not given. */
+  /** Milliseconds after which the program is killed and all that it started; two minutes when not given. */
   readonly limit?: number;
 }
 
@@ -42,10 +42,13 @@ export async function run(command: readonly string[], options: RunOptions = {}):
   const child = spawn(file, args, {
     env: { PATH: path, HOME: '/root', ...options.env },
     cwd: options.cwd,
-    timeout: options.limit ?? 120_000,
-    killSignal: 'SIGKILL',
+    // A group of its own: what a tracer leaves behind would hold the pipes open for ever.
+    detached: true,
     stdio: ['pipe', 'pipe', 'pipe'],
   });
+  const { pid } = child;
+  const limit = options.limit ?? 120_000;
+  const timer = setTimeout(() => pid !== undefined && signalGroup(pid, 'SIGKILL'), limit);
   const stdout: Buffer[] = [];
   const stderr: Buffer[] = [];
   child.stdout.on('data', (chunk: Buffer) => stdout.push(chunk));
@@ -53,7 +56,9 @@ export async function run(command: readonly string[], options: RunOptions = {}):
   // A program that does not read its input to the end is judged by its exit status.
   child.stdin.on('error', () => undefined);
   child.stdin.end(options.input ?? '');
-  const [status] = (await once(child, 'close')) as [number | null];
+  const [status] = (await once(child, 'close').finally(() => clearTimeout(timer))) as [
+    number | null,
+  ];
   return {
     status,
     stdout: Buffer.concat(stdout).toString(),

@@ -99,8 +99,9 @@ class Booth {
   /** One run; what became of it, or undefined when the process did not come to the call. */
   async attemptAt(point: Point, fault: Fault): Promise<string | undefined> {
     // Threads race for their places: what stood at one number may stand at the next.
-    for (let tries = 0; tries < 3; tries++) {
-      const { outcome, hit } = await this.attempt(point, fault);
+    for (const shift of [0, 0, 1, -1, 1, -1, 0]) {
+      const call = { ...point.call, nth: Math.max(point.call.nth + shift, 1) };
+      const { outcome, hit } = await this.attempt({ ...point, call }, fault);
       if (hit) return outcome;
     }
     return undefined;
