@@ -45,6 +45,8 @@ export interface Delivered extends Readonly<Tally> {
   readonly rest: readonly Entry[];
   /** When the first of those routes is probed next, in milliseconds since 1970-01-01 UTC. */
   readonly probe: number;
+  /** Whether entries wait for a route that an earlier delivery has left. */
+  readonly behind: boolean;
 }
 
 /** Whether a delivery should be left is asked so often (milliseconds). */
@@ -70,8 +72,6 @@ export class Dispatcher {
   readonly #couriers = new Map<string, Courier>();
   /** Routes that an earlier delivery has left alone, by name. */
   readonly #slow = new Map<string, Promise<void>>();
-  /** Whether the last delivery found entries for one of them. */
-  #slowWaited = false;
   /** What has come of them since it was asked. */
   #late: Tally = emptyTally();
   #lateFaults: unknown[] = [];
@@ -95,9 +95,9 @@ export class Dispatcher {
     return [...this.#couriers.values()].find(({ trouble }) => trouble !== undefined)?.trouble;
   }
 
-  /** Whether routes are under way that a delivery has left, or were when it looked. */
+  /** Whether routes are under way that a delivery has left. */
   get lags(): boolean {
-    return this.#slow.size > 0 || this.#slowWaited;
+    return this.#slow.size > 0;
   }
 
   /**
@@ -120,10 +120,10 @@ export class Dispatcher {
     const held: Entry[] = [];
     const loads: Load[] = [];
     let probe = Number.POSITIVE_INFINITY;
-    this.#slowWaited = false;
+    let behind = false;
     for (const load of this.#loads(entries)) {
       if (this.#slow.has(load.route.name)) {
-        this.#slowWaited = true;
+        behind = true;
         probe = Math.min(probe, now + SLOW_LOOK);
         held.push(...load.entries);
         continue;
@@ -183,7 +183,7 @@ export class Dispatcher {
       for (const storm of guard.end()) await this.#tell(storm);
     }
     if (faults.length > 0) throw faults[0];
-    return { ...total, held, rest, probe };
+    return { ...total, held, rest, probe, behind };
   }
 
   /** Domains are many: the courier of one keeps its connections only while others keep few, and goes with them. */

@@ -206,6 +206,8 @@ class Runner {
   #faults: ReadonlySet<string> = new Set();
   /** New entries that the last pass left alone: their window is closed, or their route is paused. */
   readonly #passedOver = new Set<string>();
+  /** Whether the last pass left entries to a route that was still under way. */
+  #behind = false;
   /** What is to be offered due or not, and the last pass did not come to. */
   #unfinished: ReadonlySet<string> = new Set();
 
@@ -252,9 +254,9 @@ class Runner {
     this.#countLate(this.#world.now());
   }
 
-  /** Whether a pass has left routes to themselves, which this runner outlives; a moment later. */
+  /** Whether a pass has left routes to themselves, which this runner outlives, or their mail; a moment later. */
   async #lags(): Promise<boolean> {
-    if (this.#dispatcher?.lags !== true) return false;
+    if (this.#dispatcher?.lags !== true && !this.#behind) return false;
     await this.#wait(SLOW_LOOK);
     return true;
   }
@@ -360,6 +362,7 @@ class Runner {
     const [urgent, due] = partition(entries, isUrgent);
     const open = [...urgent, ...this.#inWindows(due, plan, now)];
     this.#found ||= open.length > 0;
+    this.#behind = false;
     if (open.length > 0) {
       next = await this.#deliver(open, mode, now);
       // What was put off just now has a time that the listing before did not know.
@@ -413,6 +416,7 @@ class Runner {
     this.#unfinished = new Set(
       mode === 'now' || this.#unfinished.size > 0 ? delivered.rest.map(({ base }) => base) : [],
     );
+    this.#behind = delivered.behind;
     this.#count(delivered, now);
     for (const entry of delivered.held) if (isNew(entry)) this.#passedOver.add(entry.base);
     return delivered.probe;

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { freePort } from '../support/process.ts';
+import { freePort, waitFor } from '../support/process.ts';
 import { EXTENSIONS, startRelay } from '../support/relay.ts';
 import { siteFor } from '../support/site.ts';
 
@@ -62,6 +62,40 @@ test('A route whose relay is dead holds up nobody else, and is told by its name'
   assert.match(stdout, /^route to dead\.test paused since \S+ at connect by smtp:.*ECONNREFUSED/m);
   // Told once.
   assert.equal((await site.run('picorelay-cron')).stderr, '');
+});
+
+test('A relay that takes its time holds up nobody else, and the runner ends when it is done', async (t) => {
+  const site = siteFor(t);
+  let isAsked = false;
+  let answer: (() => void) | undefined;
+  const answered = new Promise<void>((resolve) => {
+    answer = resolve;
+  });
+  const slow = await startRelay(t, {
+    script: async ({ stage }) => {
+      if (stage !== 'dot') return undefined;
+      isAsked = true;
+      await answered;
+      return undefined;
+    },
+  });
+  const quick = await startRelay(t);
+  site.relays(slow.port);
+  site.control('smtproutes', `quick.test:127.0.0.1:${quick.port}`);
+  site.control('connections', '1');
+  site.control('messagesinflight', '1');
+  const others = ['a@x.test', 'b@x.test', 'c@x.test', 'd@x.test'];
+  for (const to of others) await site.run('sendmail', [to], LETTER);
+  site.control('immediate', 'background');
+  const runner = site.run('picorelay-cron', ['--background'], '', { limit: 60_000 });
+  await waitFor('the first message', () => isAsked);
+  await site.run('sendmail', ['a@quick.test'], LETTER);
+  await waitFor('the other relay’s mail', () => quick.received.length === 1, { detail: site.log });
+  // The last messages, for which that pass had no relay, go with the first.
+  answer?.();
+  assert.deepEqual(await runner, { status: 0, stdout: '', stderr: '' });
+  assert.deepEqual(slow.recipients().sort(), others);
+  assert.deepEqual(site.queued(), []);
 });
 
 test('A dead relay is asked once, then left alone; new mail waits; the admin may ask at once', async (t) => {

@@ -60,6 +60,8 @@ export class Volume {
     number,
     { readonly inode: number; readonly append: boolean; at: number }
   >();
+  /** Descriptors that were given anew before the record shows that another thread had closed them. */
+  readonly #closing = new Set<number>();
 
   /** @param root a folder whose content is on the disk as it is now, but for the names left out */
   constructor(root: string, leaveOut: readonly string[] | undefined) {
@@ -143,7 +145,7 @@ export class Volume {
         this.#opened(call, first);
         return;
       case 'close':
-        this.#open.delete(fd);
+        if (!this.#closing.delete(fd)) this.#open.delete(fd);
         return;
       case 'write':
       case 'pwrite64':
@@ -250,7 +252,9 @@ export class Volume {
     if (args.includes('O_TRUNC') && known?.kind === 'file' && known.bytes.length > 0) {
       this.#add({ kind: 'cut', inode, size: 0 });
     }
-    this.#open.set(Number(/^\d+/.exec(result)?.[0]), {
+    const fd = Number(/^\d+/.exec(result)?.[0]);
+    if (this.#open.has(fd)) this.#closing.add(fd);
+    this.#open.set(fd, {
       inode,
       append: args.includes('O_APPEND'),
       at: 0,
