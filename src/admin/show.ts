@@ -41,14 +41,17 @@ interface Details extends MailView {
   readonly unreadable?: string;
   readonly submitted?: { readonly uid: number; readonly program: string; readonly pid: number };
   readonly notes: readonly string[];
-  readonly history: readonly AttemptView[];
+  readonly history: readonly (AttemptView & Pick<Attempt, 'dialogue'>)[];
   /** The lines of its header, escaped; at most the first 16 KB. */
   readonly header: readonly string[];
 }
 
 function detailsOf(spool: Spool, mail: Mail): Details {
   const view = viewOf(spool, mail);
-  const history = spool.history(mail.base, mail.place).map(attemptView);
+  const history = spool.history(mail.base, mail.place).map((attempt) => {
+    const { dialogue } = attempt;
+    return { ...attemptView(attempt), ...(dialogue === undefined ? {} : { dialogue }) };
+  });
   const file = join(spool.folder, mail.place, fileOf(mail));
   const details = { ...view, file, history };
   try {

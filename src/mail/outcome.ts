@@ -34,6 +34,8 @@ export type DialogueEvent =
 export interface Answer {
   readonly stage: Stage;
   readonly event: DialogueEvent;
+  /** What was said about this recipient up to then, escaped: `C: …` by us, `S: …` by the relay. */
+  readonly dialogue?: readonly string[];
 }
 
 /**

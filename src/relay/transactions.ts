@@ -15,7 +15,8 @@ import { domainToASCII } from 'node:url';
 import { isMailbox } from '../mail/address.ts';
 import type { Recipient } from '../mail/envelope.ts';
 import type { Answer, DialogueEvent, Stage } from '../mail/outcome.ts';
-import { isIntermediate, isPositive, ownReply, type Reply } from '../mail/reply.ts';
+import { formatReply, isIntermediate, isPositive, ownReply, type Reply } from '../mail/reply.ts';
+import { escapeText } from '../mail/text.ts';
 import { DotStuffing } from '../mail/wireform.ts';
 import type { Dialogue } from './dialogue.ts';
 
@@ -53,8 +54,19 @@ interface Job {
   readonly named: readonly number[];
   /** Those of them that the relay said yes to. */
   readonly accepted: number[];
+  /** MAIL and the RCPT of each that is named. */
+  commands: readonly string[];
+  readonly exchanges: Exchange[];
   readonly resolve: (answers: readonly Answer[]) => void;
   readonly reject: (error: unknown) => void;
+}
+
+/** A command and what came of it. */
+interface Exchange {
+  /** The recipient that it is about; all where there is none. */
+  readonly index?: number | undefined;
+  readonly command: string;
+  readonly event: DialogueEvent;
 }
 
 /** Octets up to which a message is sent before its envelope is answered, and gathered in one write. */
@@ -118,9 +130,10 @@ export class Transactions {
       unfit(transaction, recipient, this.#extensions, this.#verified),
     );
     const named = indexesOf(answers);
-    if (named.length === 0) return Promise.resolve(complete(answers));
+    if (named.length === 0) return Promise.resolve(complete(answers, []));
     return new Promise((resolve, reject) => {
-      this.#jobs.push({ transaction, answers, named, accepted: [], resolve, reject });
+      const heard = { answers, accepted: [], commands: [], exchanges: [] };
+      this.#jobs.push({ ...heard, transaction, named, resolve, reject });
       if (!this.#pumping) void this.#pump();
     });
   }
@@ -162,7 +175,7 @@ export class Transactions {
     void this.#read(async () => {
       const reset = await this.#readReset(job);
       await this.#readEnvelope(job, reset, silence);
-      await this.#readEnd(job);
+      await this.#readEnd(job, `BDAT ${size} LAST`);
       // The next message begins with RSET all the same.
       this.#open = false;
     });
@@ -186,6 +199,7 @@ export class Transactions {
       const count = await this.#readEnvelope(job, cleared);
       if (chunks) return count;
       const event = await this.#dialogue.reply(this.#timeouts.data);
+      job.exchanges.push({ command: 'DATA', event });
       if (isReply(event, isIntermediate)) {
         if (count > 0) return count;
         // The relay waits for a message that nobody is to get: an empty one.
@@ -196,7 +210,7 @@ export class Transactions {
       }
       return 0;
     });
-    if (accepted === 0) job.resolve(complete(job.answers));
+    if (accepted === 0) this.#finish(job);
     else await this.#sendMessage(job, chunks);
   }
 
@@ -212,6 +226,7 @@ export class Transactions {
     if (cleared !== undefined && this.#obeyClosing(cleared)) settleRest(job, 'mail', cleared);
     this.#open = false;
     const mailEvent = await ask(mailLine, mail);
+    job.exchanges.push({ command: mailLine, event: mailEvent });
     if (!isReply(mailEvent, isPositive)) {
       const { stage, event } = refusal(mailEvent, cleared);
       this.#settle(job, stage, event);
@@ -223,17 +238,19 @@ export class Transactions {
       if (this.#hearRcpt(job, n, await ask(line, rcpt))) accepted++;
     }
     if (accepted === 0) {
-      job.resolve(complete(job.answers));
+      this.#finish(job);
       return;
     }
     const event = await ask('DATA', data);
+    job.exchanges.push({ command: 'DATA', event });
     if (isReply(event, isIntermediate)) await this.#sendMessage(job, false);
     else this.#settle(job, 'data', event);
   }
 
   /** The message, and whatever ends it; its answer is read in its turn. */
   async #sendMessage(job: Job, chunks: boolean): Promise<void> {
-    if (chunks) this.#command([`BDAT ${job.transaction.size} LAST`]);
+    const end = chunks ? `BDAT ${job.transaction.size} LAST` : '.';
+    if (chunks) this.#command([end]);
     const stuffing = chunks ? undefined : new DotStuffing();
     for (const piece of job.transaction.pieces()) {
       this.#out.push(Buffer.from(stuffing === undefined ? piece : stuffing.transform(piece)));
@@ -252,7 +269,7 @@ export class Transactions {
     }
     // The dot leaves with the end of the message: alone it would wait for an acknowledgement.
     if (stuffing !== undefined) this.#out.push(Buffer.from(stuffing.end()));
-    const answered = this.#read(() => this.#readEnd(job));
+    const answered = this.#read(() => this.#readEnd(job, end));
     this.#open = false;
     if (this.overlapping && this.#jobs.length > 0) return;
     this.#flush();
@@ -265,6 +282,7 @@ export class Transactions {
     const said = this.#dialogue.unsolicited
       ? await this.#dialogue.reply(this.#timeouts.block)
       : cutShort;
+    job.exchanges.push({ command: 'a part of the message', event: said });
     if (said.kind === 'reply' && said.reply.code >= 400) this.#settle(job, 'dot', said);
     else this.#settle(job, 'data', cutShort);
     this.#dialogue.destroy();
@@ -288,6 +306,7 @@ export class Transactions {
     silence?: Stage,
   ): Promise<number> {
     const mailEvent = await this.#dialogue.reply(this.#timeouts.mail);
+    job.exchanges.push({ command: job.commands[0] ?? '', event: mailEvent });
     const mailTaken = isReply(mailEvent, isPositive);
     if (mailEvent.kind !== 'reply') settleRest(job, silence ?? 'mail', mailEvent);
     else if (!mailTaken) {
@@ -304,16 +323,22 @@ export class Transactions {
     return accepted;
   }
 
-  /** What the relay says to the end of the message: once, or in LMTP once for each recipient that it took. */
-  async #readEnd(job: Job): Promise<void> {
+  /**
+   * What the relay says to the end of the message: once, or in LMTP once for each recipient that it took.
+   * @param command what ended it
+   */
+  async #readEnd(job: Job, command: string): Promise<void> {
     const { dot } = this.#timeouts;
     // RFC 2033 sections 4.2 and 4.3: where it took none, a single reply says so.
     for (const index of this.#lmtp ? job.accepted.slice(0, -1) : []) {
       const event = await this.#dialogue.reply(dot);
+      job.exchanges.push({ index, command, event });
       this.#obeyClosing(event);
       job.answers[index] ??= { stage: 'dot', event };
     }
-    this.#settle(job, 'dot', await this.#dialogue.reply(dot));
+    const last = await this.#dialogue.reply(dot);
+    job.exchanges.push({ command, event: last });
+    this.#settle(job, 'dot', last);
   }
 
   /** 421: the relay is about to close (RFC 5321 section 3.8), whatever else was asked. */
@@ -325,6 +350,7 @@ export class Transactions {
 
   #hearRcpt(job: Job, n: number, event: DialogueEvent, silence?: Stage): boolean {
     const index = job.named[n];
+    job.exchanges.push({ index, command: job.commands[n + 1] ?? '', event });
     if (isReply(event, isPositive)) {
       if (index !== undefined) job.accepted.push(index);
       return true;
@@ -340,17 +366,22 @@ export class Transactions {
   /** What is open gets this answer, and the job is done. */
   #settle(job: Job, stage: Stage, event: DialogueEvent): void {
     settleRest(job, stage, event);
-    job.resolve(complete(job.answers));
+    this.#finish(job);
+  }
+
+  #finish(job: Job): void {
+    job.resolve(complete(job.answers, job.exchanges));
   }
 
   #envelope(job: Job): readonly string[] {
     const { transaction, named } = job;
-    return [
+    job.commands = [
       mailCommand(transaction, this.#extensions, this.#verified),
       ...named.map((index) =>
         rcptCommand(transaction.recipients[index], this.#extensions, needsUtf8(transaction)),
       ),
     ];
+    return job.commands;
   }
 
   #command(lines: readonly string[]): void {
@@ -517,7 +548,21 @@ function indexesOf(answers: readonly (Answer | undefined)[]): number[] {
   return answers.flatMap((answer, index) => (answer === undefined ? [index] : []));
 }
 
-function complete(answers: readonly (Answer | undefined)[]): readonly Answer[] {
+function complete(
+  answers: readonly (Answer | undefined)[],
+  exchanges: readonly Exchange[],
+): readonly Answer[] {
   const none: Answer = { stage: 'rset', event: { kind: 'closed', reason: 'no answer' } };
-  return answers.map((answer) => answer ?? none);
+  return answers.map((answer = none, index) => {
+    // What went well needs no explanation.
+    if (answer.stage === 'dot' && isReply(answer.event, isPositive)) return answer;
+    const own = exchanges.filter((each) => (each.index ?? index) === index);
+    const last = own.findIndex(({ event }) => event === answer.event);
+    return last < 0 ? answer : { ...answer, dialogue: own.slice(0, last + 1).flatMap(linesOf) };
+  });
+}
+
+function linesOf({ command, event }: Exchange): readonly string[] {
+  const heard = event.kind === 'reply' ? formatReply(event.reply) : [];
+  return [`C: ${escapeText(command)}`, ...heard.map((line) => `S: ${line}`)];
 }

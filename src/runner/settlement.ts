@@ -88,7 +88,11 @@ export class Settlement {
       stage: answer.stage,
       said: said.join(' '),
     };
-    const attempt = { time: this.#world.now(), stage: answer.stage, relay, lines: said };
+    const { stage, dialogue } = answer;
+    const attempt = {
+      ...{ time: this.#world.now(), stage, relay, lines: said },
+      ...(dialogue === undefined ? {} : { dialogue }),
+    };
     switch (verdict.action) {
       case 'relayed':
         // The log first: no mail goes without a line, whenever this process dies.

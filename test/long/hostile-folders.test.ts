@@ -126,9 +126,9 @@ for (const [trouble, { make, undo }] of Object.entries(TROUBLES)) {
       const { site, relay, service, submit } = await serve(t);
       const path = join(site.spool, folder);
       assert.equal((await submit('first@x.test')).status, 0);
-      await waitFor('the first mail', () => relay.recipients().includes('first@x.test'), {
-        detail: () => service.output() + site.log(),
-      });
+      const isOut = (): boolean =>
+        relay.recipients().includes('first@x.test') && site.queued().length === 0;
+      await waitFor('the first mail', isOut, { detail: () => service.output() + site.log() });
       make(path);
       if (folder !== 'spool') putBad(site);
       const accepted: string[] = [];

@@ -72,13 +72,18 @@ test('Recipients of one message are judged each by their own reply', async (t) =
   // The first delay is a minute, stretched by up to ten per cent, in whole seconds.
   assert.ok(next >= before + 60_000 && next <= Date.now() + 67_000, `due ${due}`);
   assert.ok(site.names('spool').includes(`${base}:.result`));
+  // What was said to others is theirs.
+  const told = (head: string, to: string, reply: string): RegExp =>
+    new RegExp(
+      `^\\S+Z ${head} by smtp://127\\.0\\.0\\.1:\\d+\n {4}${reply}\n {4}C: MAIL FROM:<[^>\n]*>[^\n]*\n {4}S: 250 [^\n]*\n {4}C: RCPT TO:<${to}>[^\n]*\n {4}S: ${reply}\n$`,
+    );
   assert.match(
     site.result('spool'),
-    /^\S+Z deferred at rcpt by smtp:\/\/127\.0\.0\.1:\d+\n {4}450 4\.2\.1 mailbox busy\n$/,
+    told('deferred at rcpt', 'later@x.test', '450 4.2.1 mailbox busy'),
   );
   assert.match(
     site.result('Undelivered'),
-    /^\S+Z refused at rcpt by \S+\n {4}550 5\.1\.1 nobody of that name\n$/,
+    told('refused at rcpt', 'never@x.test', '550 5.1.1 nobody of that name'),
   );
   const refused = site.names('Undelivered').filter((name) => !name.endsWith('.result'));
   assert.equal(refused.length, 1);
@@ -111,7 +116,10 @@ test('A refused message takes all its recipients to Undelivered', async (t) => {
   const results = [...site.undelivered()].filter(([name]) => name.endsWith(':.result'));
   assert.equal(results.length, 2);
   for (const [, text] of results) {
-    assert.match(text, /refused at dot by .*\n {4}554-5\.7\.1 no\n {4}554 5\.7\.1 thanks\n$/);
+    assert.match(
+      text,
+      /refused at dot by .*\n {4}554-5\.7\.1 no\n {4}554 5\.7\.1 thanks\n {4}C: MAIL FROM:/,
+    );
   }
 });
 

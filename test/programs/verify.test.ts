@@ -10,6 +10,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { waitFor } from '../support/process.ts';
 import { startRelay } from '../support/relay.ts';
 import { type Site, siteFor } from '../support/site.ts';
 
@@ -123,12 +124,14 @@ test('It finds nothing and loses nothing while mail comes in and goes out', asyn
     looks++;
   }
   await all;
-  await site.atRest();
   assert.ok(looks > 1, String(looks));
+  // The last submission may have started a runner that has not begun yet.
+  const got = (): string[] => relay.recipients().filter((address) => !address.startsWith('again'));
+  await waitFor('all mail', () => got().length >= 72, { detail: site.log });
+  await site.atRest();
   await site.run('picorelay', ['run', '--once']);
-  const got = relay.recipients().filter((address) => !address.startsWith('again'));
-  assert.equal(got.length, 72);
-  assert.equal(new Set(got).size, 72);
+  assert.equal(got().length, 72);
+  assert.equal(new Set(got()).size, 72);
   assert.equal(site.queued().length, 36);
   assert.deepEqual(readdirSync(join(site.spool, 'corrupt')), []);
 });

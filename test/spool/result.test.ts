@@ -46,6 +46,23 @@ test('attempts come back as they were written, and no line of a server becomes o
   );
 });
 
+test('the dialogue stands below what was said, and comes back apart', () => {
+  const attempt: Attempt = {
+    time: Date.UTC(2026, 10, 20, 23, 15, 1),
+    outcome: 'deferred',
+    stage: 'rcpt',
+    relay: 'smtp://relay.test:25',
+    lines: ['450 4.2.1 mailbox busy'],
+    dialogue: ['C: RCPT TO:<a@x.test>', 'S: 450 4.2.1 mailbox busy'],
+  };
+  const text = formatAttempt(attempt);
+  assert.equal(
+    text,
+    `${HEAD}\n    450 4.2.1 mailbox busy\n    C: RCPT TO:<a@x.test>\n    S: 450 4.2.1 mailbox busy\n`,
+  );
+  assert.deepEqual(parseAttempts(text), [attempt]);
+});
+
 test('an attempt is text for people', () => {
   const attempt: Attempt = {
     time: Date.UTC(2026, 10, 20, 23, 15, 1),
