@@ -52,13 +52,14 @@ async function main(): Promise<number> {
       }
       return EX.ok;
     case 'list': {
-      const { printMailq } = await import('../src/admin/mailq.ts');
+      const { mailq } = await import('../src/admin/mailq.ts');
       let folder = '';
       try {
         folder = openControl(controlFolder()).get('spooldir');
         const spool = new Spool(folder, process.pid);
-        const text = printMailq(spool, minutesEast(new Date(), process.env['TZ']));
-        for (let rest = Buffer.from(text); rest.length > 0; rest = rest.subarray(answer(rest)));
+        for (const text of mailq(spool, minutesEast(new Date(), process.env['TZ']))) {
+          for (let rest = Buffer.from(text); rest.length > 0; rest = rest.subarray(answer(rest)));
+        }
         return EX.ok;
       } catch (error) {
         say(await reasonOf(error, folder, 'look at'));

@@ -174,3 +174,38 @@ export function usageOf({ name, positionals }: Command): string {
 export function printJson(world: World, value: unknown): void {
   world.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
 }
+
+/** The same of an object that begins with `entries`, which may be too many for one text. */
+export function printEntries(
+  world: World,
+  entries: Iterable<unknown>,
+  more: Readonly<Record<string, unknown>> = {},
+): void {
+  const write = gathered(world.stdout);
+  let before = '';
+  write('{\n  "entries": [');
+  for (const entry of entries) {
+    write(`${before}\n${JSON.stringify(entry, null, 2).replace(/^/gm, '    ')}`);
+    before = ',';
+  }
+  write(before === '' ? ']' : '\n  ]');
+  for (const [key, value] of Object.entries(more)) {
+    const text = JSON.stringify(value, null, 2).replaceAll('\n', '\n  ');
+    write(`,\n  ${JSON.stringify(key)}: ${text}`);
+  }
+  write('\n}\n', true);
+}
+
+/** Characters that are written at once. */
+const PIECE = 64 * 1024;
+
+/** Writes to an output in larger pieces; what is `last` takes along what waits. */
+export function gathered(output: Output): (text: string, last?: boolean) => void {
+  let waiting = '';
+  return (text, last = false) => {
+    waiting += text;
+    if (waiting.length < PIECE && !last) return;
+    output.write(waiting);
+    waiting = '';
+  };
+}

@@ -28,12 +28,13 @@ function printIds(which: 'queued' | 'undelivered' | 'entry', world: World): void
   const spool = spoolOf(world);
   const queued = queuedMails(spool);
   const refused = undeliveredMails(spool);
-  const ids = shortIds([...queued, ...refused]);
+  const bases = [...queued, ...refused].map(({ base }) => base);
+  const ids = shortIds(() => bases);
   const wanted = { queued, undelivered: refused, entry: [...queued, ...refused] }[which];
   for (const { base } of wanted) {
     const name = parseBase(base);
     const described = `${showPart(name?.sender ?? '')} to ${showPart(name?.recipient ?? '')}`;
-    world.stdout.write(`${ids.get(base)}\t${described.replaceAll(/\s/g, ' ')}\n`);
+    world.stdout.write(`${ids(base)}\t${described.replaceAll(/\s/g, ' ')}\n`);
   }
 }
 

@@ -4,17 +4,19 @@ import { parsePaces } from '../queue/rate.ts';
 import { hasCode } from '../spool/disk.ts';
 import type { Attempt } from '../spool/result.ts';
 import type { Spool } from '../spool/spool.ts';
-import { type Output, printJson, type World } from './command.ts';
+import { gathered, type Output, printEntries, type World } from './command.ts';
 import { count, cut, paint, showSize, showSpan } from './layout.ts';
 import {
   type AttemptView,
   attemptView,
   type Filter,
-  filtered,
+  filterOf,
   ifSpool,
   type Mail,
   type MailView,
+  mailNamed,
   queuedMails,
+  queuedNames,
   shortIds,
   spoolOf,
   undeliveredMails,
@@ -40,20 +42,27 @@ const ID = 13;
 export function list(options: ListOptions, world: World): number {
   const spool = spoolOf(world);
   const now = world.now();
-  const queued = queuedMails(spool);
+  const queued = queuedNames(spool);
   const refused = undeliveredMails(spool);
-  const wanted = filtered(options.state === 'undelivered' ? refused : queued, options, now);
-  const views = sorted(wanted, spool, options);
+  const passes = filterOf(options, now);
+  const wanted =
+    options.state === 'undelivered'
+      ? refused.filter(passes)
+      : queued.filter((name) => passes(mailNamed(name)));
+  const views = viewsOf(wanted, spool, options);
   const paused = pausedRoutes(spool);
   if (options.json) {
-    printJson(world, {
-      entries: views,
+    printEntries(world, views, {
       undelivered: refused.length,
       paused: paused.map(pauseView),
     });
     return 0;
   }
-  printViews(views, shortIds([...queued, ...refused]), now, world.stdout);
+  const ids = shortIds(function* () {
+    for (const name of queued) yield mailNamed(name).base;
+    for (const { base } of refused) yield base;
+  });
+  printViews(views, ids, now, world.stdout);
   const lines = [...paused.map(pauseLine), ...stormLines(spool)].map((line) =>
     paint(world.stdout, 'yellow', line),
   );
@@ -80,14 +89,20 @@ export function undelivered(options: Omit<ListOptions, 'state'>, world: World): 
   const spool = spoolOf(world);
   const now = world.now();
   const refused = undeliveredMails(spool);
-  const wanted = filtered(refused, { ...options, state: undefined }, now);
-  const views = sorted(wanted, spool, options);
+  const wanted = refused.filter(filterOf({ ...options, state: undefined }, now));
+  const views = viewsOf(wanted, spool, options);
   if (options.json) {
-    printJson(world, { entries: views });
+    printEntries(world, views);
     return 0;
   }
   const { stdout } = world;
-  printViews(views, shortIds([...queuedMails(spool), ...refused]), now, stdout);
+  const bases = [...queuedMails(spool), ...refused].map(({ base }) => base);
+  printViews(
+    views,
+    shortIds(() => bases),
+    now,
+    stdout,
+  );
   stdout.write(
     refused.length === 0
       ? 'Undelivered is empty\n'
@@ -96,15 +111,21 @@ export function undelivered(options: Omit<ListOptions, 'state'>, world: World): 
   return 0;
 }
 
-function sorted(
-  mails: readonly Mail[],
+/** Mails, or names of queued ones, in their order as they are shown; by age one after the other. */
+function* viewsOf(
+  mails: readonly (Mail | string)[],
   spool: Spool,
   { sort, reverse }: Pick<ListOptions, 'sort' | 'reverse'>,
-): readonly MailView[] {
-  const views = mails.map((mail) => viewOf(spool, mail));
-  // Names sort by age, and the sort is stable.
-  if (sort !== 'age') views.sort(ORDERS[sort]);
-  return reverse ? views.reverse() : views;
+): Generator<MailView, void, undefined> {
+  const view = (mail: Mail | string): MailView =>
+    viewOf(spool, typeof mail === 'string' ? mailNamed(mail) : mail);
+  if (sort === 'age') {
+    // Names sort by age.
+    for (const mail of reverse ? mails.toReversed() : mails) yield view(mail);
+    return;
+  }
+  const views = mails.map(view).sort(ORDERS[sort]);
+  yield* reverse ? views.reverse() : views;
 }
 
 const ORDERS: Readonly<
@@ -124,14 +145,15 @@ function compare(one: string, other: string): number {
 
 /** Mails for people; only a terminal has its lines cut. */
 export function printViews(
-  views: readonly MailView[],
-  ids: ReadonlyMap<string, string>,
+  views: Iterable<MailView>,
+  ids: (base: string) => string,
   now: number,
   output: Output,
 ): void {
+  const write = gathered(output);
   const width = output.columns ?? Number.POSITIVE_INFINITY;
   for (const view of views) {
-    const id = ids.get(view.id) ?? view.id;
+    const id = ids(view.id);
     const age = showSpan(now - Date.parse(view.accepted)).padStart(5);
     const about = `${age} ${showSize(view.size).padStart(5)}  `;
     const [state, colour] = stateWords(view, now);
@@ -140,16 +162,17 @@ export function printViews(
     if (id.length > ID) {
       // An id that is longer names the recipient, or sender and recipient.
       const from = cut(id === view.id ? '' : ` from <${view.sender}>`, width - id.length);
-      output.write(`${paint(output, 'bold', id)}${from}\n`);
+      write(`${paint(output, 'bold', id)}${from}\n`);
       const room = width - ID - about.length;
-      output.write(`${margin}${about}${paint(output, colour, cut(state + said, room))}\n`);
+      write(`${margin}${about}${paint(output, colour, cut(state + said, room))}\n`);
     } else {
       const whom = `<${view.sender}> to <${view.recipient}>`;
-      output.write(`${paint(output, 'bold', id.padEnd(ID))}${cut(about + whom, width - ID)}\n`);
+      write(`${paint(output, 'bold', id.padEnd(ID))}${cut(about + whom, width - ID)}\n`);
       const words = cut(state + said, width - ID - about.length);
-      output.write(`${' '.repeat(ID + about.length)}${paint(output, colour, words)}\n`);
+      write(`${' '.repeat(ID + about.length)}${paint(output, colour, words)}\n`);
     }
   }
+  write('', true);
 }
 
 function stateWords(

@@ -13,24 +13,31 @@
  * `Mail queue is empty` or the sum.
  */
 import { hasCode } from '../spool/disk.ts';
-import { formatName, parseBase, prefixOf, showPart } from '../spool/name.ts';
+import { formatName, parseBase, parseName, prefixOf, showPart } from '../spool/name.ts';
 import type { Entry, Spool } from '../spool/spool.ts';
 
 const HEAD =
   '-Queue ID-                        --Size-- ---Arrival Time---- -Sender/Recipient------';
 
+/** Characters of a piece. */
+const PIECE = 64 * 1024;
+
 const DAYS = ['Sun', 'Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat'];
 const MONTHS = 'Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec'.split(' ');
 
-/** @param minutesEast of UTC, of the zone that times are shown in */
-export function printMailq(spool: Spool, minutesEast: number): string {
-  const requests = requestsOf(spool);
-  if (requests.length === 0) return 'Mail queue is empty\n';
-  const lines = [HEAD];
+/**
+ * In pieces, as a queue may have a million.
+ * @param minutesEast of UTC, of the zone that times are shown in
+ */
+export function* mailq(spool: Spool, minutesEast: number): Generator<string, void, undefined> {
+  let requests = 0;
   let total = 0;
-  for (const entries of requests) {
+  let text = '';
+  for (const entries of requestsOf(spool)) {
     const [first] = entries;
     if (first === undefined) continue;
+    const lines = requests === 0 ? [HEAD] : [];
+    requests++;
     const size = spool.sizeOf('spool', formatName(first.base, first.state)) ?? 0;
     total += size;
     const name = parseBase(first.base);
@@ -46,25 +53,38 @@ export function printMailq(spool: Spool, minutesEast: number): string {
       told = reason;
       lines.push(`${' '.repeat(64)}${showPart(parseBase(base)?.recipient ?? '')}`);
     }
-    lines.push('');
+    text += `${lines.join('\n')}\n\n`;
+    if (text.length < PIECE) continue;
+    yield text;
+    text = '';
   }
-  const kilobytes = Math.ceil(total / 1024);
-  const many = requests.length === 1 ? 'Request' : 'Requests';
-  lines.push(`-- ${kilobytes} Kbytes in ${requests.length} ${many}.`);
-  return `${lines.join('\n')}\n`;
+  if (requests === 0) {
+    yield 'Mail queue is empty\n';
+    return;
+  }
+  const many = requests === 1 ? 'Request' : 'Requests';
+  yield `${text}-- ${Math.ceil(total / 1024)} Kbytes in ${requests} ${many}.\n`;
 }
 
 /** Entries by submission, oldest first. */
-function requestsOf(spool: Spool): readonly (readonly Entry[])[] {
-  try {
-    const requests = new Map<string, Entry[]>();
-    for (const entry of spool.list().entries) {
-      const prefix = prefixOf(entry.base);
-      const request = requests.get(prefix) ?? [];
-      requests.set(prefix, request);
-      request.push(entry);
+function* requestsOf(spool: Spool): Generator<readonly Entry[], void, undefined> {
+  let request: Entry[] = [];
+  for (const name of namesIn(spool)) {
+    const parsed = parseName(name);
+    if (parsed.kind !== 'entry') continue;
+    const [first] = request;
+    if (first !== undefined && prefixOf(first.base) !== prefixOf(name)) {
+      yield request;
+      request = [];
     }
-    return [...requests.values()];
+    request.push({ base: parsed.base, state: parsed.state });
+  }
+  yield request;
+}
+
+function namesIn(spool: Spool): readonly string[] {
+  try {
+    return spool.entryNames();
   } catch (error) {
     // No spool yet: nothing was ever queued.
     if (hasCode(error, 'ENOENT')) return [];

@@ -75,6 +75,18 @@ export function ifSpool<T>(spool: Spool, action: () => T, none: T): T {
   }
 }
 
+/** The file names of what waits, oldest first: of a queue of a million no more is to be kept. */
+export function queuedNames(spool: Spool): readonly string[] {
+  return ifSpool(spool, () => spool.entryNames(), []);
+}
+
+/** The mail of such a name. */
+export function mailNamed(name: string): Mail {
+  const parsed = parseName(name);
+  if (parsed.kind !== 'entry') throw new Error(`${name} is no entry`);
+  return { base: parsed.base, place: 'spool', state: parsed.state };
+}
+
 /** What waits, oldest first. */
 export function queuedMails(spool: Spool): readonly Mail[] {
   return ifSpool(
@@ -93,8 +105,8 @@ export function undeliveredMails(spool: Spool): readonly Mail[] {
   );
 }
 
-/** The mails of a place that a filter lets through. */
-export function filtered(mails: readonly Mail[], filter: Filter, now: number): readonly Mail[] {
+/** Whether a filter lets a mail through. */
+export function filterOf(filter: Filter, now: number): (mail: Mail) => boolean {
   const { from, to, older, state } = filter;
   const age = older === undefined ? undefined : parseDuration(older);
   if (older !== undefined && age === undefined) {
@@ -103,14 +115,14 @@ export function filtered(mails: readonly Mail[], filter: Filter, now: number): r
       `--older takes a duration such as 90s, 2h or 5d, not ${quoted(older)}`,
     );
   }
-  return mails.filter((mail) => {
+  return (mail) => {
     const name = parseBase(mail.base);
     if (name === undefined) return false;
     if (from !== undefined && !matchesGlob(from, showPart(name.sender))) return false;
     if (to !== undefined && !matchesGlob(to, showPart(name.recipient))) return false;
     if (state !== undefined && stateOf(mail) !== state) return false;
     return age === undefined || now - name.time / 1000 > age * 1000;
-  });
+  };
 }
 
 /**
@@ -130,7 +142,7 @@ export function chosen(mails: readonly Mail[], choice: Choice, now: number): rea
     );
   }
   if (ids.length > 0) return named(mails, ids);
-  const found = filtered(mails, choice, now);
+  const found = mails.filter(filterOf(choice, now));
   if (found.length === 0) throw new CommandError(EX_NOINPUT, 'no mail is chosen by these options');
   return found;
 }
@@ -185,20 +197,39 @@ function ambiguous(id: string, mails: readonly Mail[]): CommandError {
 
 /**
  * A short id for each of these mails: the time of day in its name, else its recipient, else the whole
- * name; by each of them `theOne` finds the mail among these.
+ * name; by each of them `theOne` finds the mail among these. For a million of them it keeps a number each.
+ * @param bases asked several times
  */
-export function shortIds(mails: readonly Mail[]): ReadonlyMap<string, string> {
-  const clocks = new Map<string, number>();
-  const recipients = new Map<string, number>();
-  for (const { base } of mails) {
-    clocks.set(clockOf(base), (clocks.get(clockOf(base)) ?? 0) + 1);
-    recipients.set(recipientOf(base), (recipients.get(recipientOf(base)) ?? 0) + 1);
+export function shortIds(bases: () => Iterable<string>): (base: string) => string {
+  let count = 0;
+  for (const _ of bases()) count++;
+  const clocks = new Float64Array(count);
+  const several = new Set<number>();
+  for (const base of bases()) {
+    clocks[--count] = Number(clockOf(base));
+    // A recipient may look like a time.
+    if (isClock(recipientOf(base))) several.add(Number(recipientOf(base)));
   }
-  const isFree = (word: string): boolean =>
-    (clocks.get(word) ?? 0) + (recipients.get(word) ?? 0) === 1;
-  return new Map(
-    mails.map(({ base }) => [base, [clockOf(base), recipientOf(base)].find(isFree) ?? base]),
-  );
+  clocks.sort();
+  for (const [n, clock] of clocks.entries()) if (clock === clocks[n + 1]) several.add(clock);
+  const isAlone = (base: string): boolean => !several.has(Number(clockOf(base)));
+  const recipients = new Map<string, number>();
+  if (several.size > 0) {
+    for (const base of bases()) if (!isAlone(base)) recipients.set(recipientOf(base), 0);
+    for (const base of bases()) {
+      const known = recipients.get(recipientOf(base));
+      if (known !== undefined) recipients.set(recipientOf(base), known + 1);
+    }
+  }
+  return (base) => {
+    if (isAlone(base)) return clockOf(base);
+    const recipient = recipientOf(base);
+    return recipients.get(recipient) === 1 && !isClock(recipient) ? recipient : base;
+  };
+}
+
+function isClock(word: string): boolean {
+  return /^\d{6}\.\d{6}$/.test(word);
 }
 
 /** As in `231501.123456` of `20261120T231501.123456Z:…`. */

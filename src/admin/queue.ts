@@ -75,7 +75,8 @@ export async function agreed(
     );
   }
   const shown = mails.slice(0, SHOWN).map((mail) => viewOf(spool, mail));
-  const ids = shortIds([...queuedMails(spool), ...undeliveredMails(spool)]);
+  const bases = [...queuedMails(spool), ...undeliveredMails(spool)].map(({ base }) => base);
+  const ids = shortIds(() => bases);
   printViews(shown, ids, world.now(), stderr);
   if (mails.length > SHOWN) stderr.write(`and ${mails.length - SHOWN} more\n`);
   if (warning !== undefined) stderr.write(`${warning}\n`);

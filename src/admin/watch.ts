@@ -85,13 +85,19 @@ function linesOf(world: World): string[] {
     const queued = queuedMails(spool);
     const room = Math.max(0, Math.ceil(((stdout.rows ?? 24) - lines.length) / 2));
     const views = queued.slice(0, room).map((mail) => viewOf(spool, mail));
+    const bases = [...queued, ...undeliveredMails(spool)].map(({ base }) => base);
     const listed: string[] = [];
     const collect: Output = {
       ...stdout,
       columns: stdout.columns,
       write: (text) => listed.push(text),
     };
-    printViews(views, shortIds([...queued, ...undeliveredMails(spool)]), now(), collect);
+    printViews(
+      views,
+      shortIds(() => bases),
+      now(),
+      collect,
+    );
     return [...lines, ...listed.join('').split('\n')];
   } catch (error) {
     // The spool may be moved or closed for a moment: what is wrong stands there until it is over.

@@ -57,7 +57,7 @@ export function why(
   const spool = spoolOf(world);
   const mails = [...queuedMails(spool), ...undeliveredMails(spool)];
   const mail = theOne(mails, id);
-  const word = shortIds(mails).get(mail.base) ?? mail.base;
+  const word = shortIds(() => mails.map(({ base }) => base))(mail.base);
   const answer =
     mail.place === 'spool'
       ? whyQueued(spool, mail, word, world)

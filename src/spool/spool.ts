@@ -413,8 +413,6 @@ export class Spool {
    * @param wanted which of them; the others cost no memory
    */
   list(wanted: (entry: Entry) => boolean = () => true): Listing {
-    // This order matters: a submission that left unsplit/ before this listing of it has all its
-    // entries, and one that is still there may have some of them, which nobody may send yet.
     const found: Entry[] = [];
     const foreign: string[] = [];
     for (const name of this.#names('spool')) {
@@ -424,9 +422,28 @@ export class Spool {
       const entry = { base: parsed.base, state: parsed.state };
       if (wanted(entry)) found.push(entry);
     }
-    const unsplit = new Set([...this.#names('unsplit')].map((name) => prefixOf(`${name}:`)));
-    const entries = found.filter(({ base }) => unsplit.size === 0 || !unsplit.has(prefixOf(base)));
+    const isWhole = this.#wholeSubmissions();
+    const entries = found.filter(({ base }) => isWhole(base));
     return { entries: entries.sort(byBase), foreign: foreign.sort() };
+  }
+
+  /** The file names of those entries, oldest first; of a million this is what can be kept. */
+  entryNames(): readonly string[] {
+    const found: string[] = [];
+    for (const name of this.#names('spool')) {
+      if (parseName(name).kind === 'entry') found.push(name);
+    }
+    return found.filter(this.#wholeSubmissions()).sort();
+  }
+
+  /**
+   * Tells by a name whether its submission is split completely. To be asked for behind the listing of the
+   * names: a submission that left unsplit/ since has all its entries, and one that is still there may have
+   * some of them, which nobody may send yet.
+   */
+  #wholeSubmissions(): (name: string) => boolean {
+    const unsplit = new Set([...this.#names('unsplit')].map((name) => prefixOf(`${name}:`)));
+    return (name) => unsplit.size === 0 || !unsplit.has(prefixOf(name));
   }
 
   /** The base names in Undelivered, sorted by age. */
@@ -592,8 +609,11 @@ export class Spool {
 
   /** The history of an entry's attempts, oldest first. */
   history(base: string, folder: 'spool' | 'Undelivered' = 'spool'): readonly Attempt[] {
+    const path = this.#path(folder, resultName(base));
+    // Most entries have none, and an error costs far more than a look.
+    if (!fs.existsSync(path)) return [];
     try {
-      return parseAttempts(fs.readFileSync(this.#path(folder, resultName(base)), 'utf8'));
+      return parseAttempts(fs.readFileSync(path, 'utf8'));
     } catch (error) {
       if (hasCode(error, 'ENOENT')) return [];
       throw error;
