@@ -11,6 +11,7 @@
  * away before it looks at the queue. Who finds the note has committed before: that mail will be seen.
  */
 import fs from 'node:fs';
+import type { OnReadOpts, SocketConstructorOpts } from 'node:net';
 import { join } from 'node:path';
 import {
   closeFile,
@@ -25,6 +26,9 @@ import {
 const NAME = 'wake';
 /** Everybody who may submit may wake the runner, and nobody else may read. */
 const MODE = 0o622;
+
+/** What a FIFO holds on Linux, in octets. */
+const CAPACITY = 65_536;
 
 /** Wakes the runner that lives on this spool; false when none does. */
 export function wakeRunner(folder: string): boolean {
@@ -140,11 +144,22 @@ export async function listenForWake(folder: string): Promise<WakeListener | unde
   };
 
   function readBySocket(descriptor: number, then: (heard: boolean) => void): FifoReader {
-    const fifo = new Socket({ fd: descriptor, readable: true, writable: false });
-    fifo.on('data', () => {
-      fifo.pause();
-      then(true);
-    });
+    // The types know onread only where a socket connects.
+    const options: SocketConstructorOpts & { readonly onread: OnReadOpts } = {
+      fd: descriptor,
+      readable: true,
+      writable: false,
+      // All that is in the FIFO at once. A stream that is paused goes on reading, and would give each byte
+      // out by itself: a wake-up for each of a thousand submissions that one look at the queue has seen.
+      onread: {
+        buffer: Buffer.alloc(CAPACITY),
+        callback: () => {
+          then(true);
+          return false;
+        },
+      },
+    };
+    const fifo = new Socket(options);
     fifo.on('error', () => then(false));
     return {
       listen: () => fifo.resume(),
