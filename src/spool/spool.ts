@@ -626,6 +626,7 @@ export class Spool {
    * @param now milliseconds since 1970-01-01 UTC
    */
   sweep(now: number): Swept {
+    if (this.#entered) this.#affirm();
     const corrupt: { name: string; reason: string }[] = [];
     const faults: string[] = [];
     // One file that cannot be put right now must not stop the others.
@@ -771,12 +772,37 @@ export class Spool {
 
   /** Keeps this process's record fresh for runners in other pid name spaces. */
   touch(now: number): void {
-    if (this.#entered) touchFile(this.#path('run', String(this.#pid)), now);
+    if (!this.#entered) return;
+    this.#affirm();
+    try {
+      touchFile(this.#path('run', String(this.#pid)), now);
+    } catch (error) {
+      if (!hasCode(error, 'ENOENT')) throw error;
+    }
+  }
+
+  /**
+   * Leaves the record again where somebody emptied run/, or put another spool here. Without it whoever comes
+   * next takes our claims for those of a dead process, and what is on its way would go twice.
+   */
+  #affirm(): void {
+    const path = this.#path('run', String(this.#pid));
+    if (fs.existsSync(path)) return;
+    try {
+      replaceText(path, formatOwner(this.self));
+    } catch (error) {
+      // Without the folder nobody can be told anything; who looks after the queue makes it again.
+      if (!hasCode(error, 'ENOENT')) throw error;
+    }
   }
 
   /** Leaves the record by which others know that this process lives and that its claims are good. */
   enter(now: number): void {
-    if (this.#entered) return;
+    if (this.#entered) {
+      this.#affirm();
+      return;
+    }
+    const path = this.#path('run', String(this.#pid));
     // A claim under this pid that was not made by this process is a dead one's: take it back before
     // this record makes it look alive.
     const before: Entry[] = [];
@@ -789,10 +815,10 @@ export class Spool {
     if (record?.owner.space !== this.self.space && this.lives(this.#pid, now)) {
       // Its claims bear the same pid as ours would: they could not be told apart.
       throw new LayoutError(
-        `${this.#path('run', String(this.#pid))}: a process of another pid name space has this pid and may live`,
+        `${path}: a process of another pid name space has this pid and may live`,
       );
     }
-    replaceText(this.#path('run', String(this.#pid)), formatOwner(this.self));
+    replaceText(path, formatOwner(this.self));
     this.#entered = true;
     for (const { base, state } of before) this.#takeBack(base, state, now);
   }

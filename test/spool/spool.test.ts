@@ -416,6 +416,28 @@ test('a claim stays while its owner lives or may live', (t) => {
   assert.deepEqual(next.sweep(NOW).takenBack, [BASE]);
 });
 
+test('a record that somebody removed is left again before anything is claimed or swept', (t) => {
+  const spool = makeSpool(t);
+  submit(spool, 'bob@example.com');
+  submit(spool, 'eve@example.com');
+  const [first, second] = spool.list().entries;
+  assert.ok(first !== undefined && second !== undefined);
+  assert.ok(spool.claim(first, NOW) !== undefined);
+  const record = join(spool.folder, 'run', String(process.pid));
+  const other = new Spool(spool.folder, process.ppid);
+  for (const act of [
+    () => spool.claim(second, NOW),
+    () => spool.sweep(NOW),
+    () => spool.touch(NOW),
+  ]) {
+    fs.unlinkSync(record);
+    act();
+    assert.ok(fs.existsSync(record));
+    assert.deepEqual(other.sweep(NOW).takenBack, []);
+  }
+  assert.equal(spool.list().entries.filter(({ state }) => state.kind === 'sending').length, 2);
+});
+
 test('a living process keeps its record fresh and takes it along', (t) => {
   const spool = makeSpool(t);
   spool.touch(NOW);
