@@ -111,7 +111,7 @@ export function makeSite(): Site {
         detail: () => names('run').join(' '),
       });
     },
-    remove: () => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }),
+    remove: () => removeAll(folder),
   };
   site.control('me', 'client.test');
   site.control('spooldir', spool);
@@ -121,6 +121,19 @@ export function makeSite(): Site {
   // A report would be one more mail for each test that refuses one.
   site.control('bounce', 'off');
   return site;
+}
+
+/** Removes a folder, also while a service that is about to end makes folders in it. */
+function removeAll(folder: string): void {
+  for (let tries = 1; ; tries++) {
+    try {
+      rmSync(folder, { recursive: true, force: true });
+      return;
+    } catch (error) {
+      const again = error instanceof Error && 'code' in error && error.code === 'ENOTEMPTY';
+      if (!again || tries === 20) throw error;
+    }
+  }
 }
 
 /** A site that goes with its test. */
