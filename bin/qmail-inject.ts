@@ -138,7 +138,7 @@ function withoutReturns(piece: Uint8Array): Uint8Array {
 function readLists(path: string | undefined): string {
   if (path === undefined || path === '') return '';
   try {
-    return fs.readFileSync(path, 'utf8');
+    return fs.readFileSync(path).toString('utf8');
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return '';
     throw error;

@@ -203,7 +203,7 @@ function secretGiven(options: InitOptions): Secret | undefined {
 function passwordIn(file: string): string {
   let text: string;
   try {
-    text = fs.readFileSync(file === '-' ? 0 : file, 'utf8');
+    text = fs.readFileSync(file === '-' ? 0 : file).toString('utf8');
   } catch (error) {
     throw new CommandError(
       EX_USAGE,

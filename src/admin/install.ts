@@ -178,7 +178,9 @@ function line(world: World, word: string, text: string): void {
 
 function programsOf({ bin, node }: World): Programs {
   const standalone = process.versions['bun'] !== undefined;
-  const [first = ''] = standalone ? [] : fs.readFileSync(`${bin}/sendmail`, 'utf8').split('\n', 1);
+  const [first = ''] = standalone
+    ? []
+    : fs.readFileSync(`${bin}/sendmail`).toString('utf8').split('\n', 1);
   return programsAt(bin, first, node, standalone);
 }
 
@@ -197,7 +199,7 @@ export function hostName(): string {
 
 function textOf(path: string): string {
   try {
-    return fs.readFileSync(path, 'utf8');
+    return fs.readFileSync(path).toString('utf8');
   } catch (error) {
     if (hasCode(error, 'ENOENT')) return '';
     throw error;

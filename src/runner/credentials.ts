@@ -105,7 +105,7 @@ function fileIn(spool: string): string {
 
 function readKept(file: string): Kept | undefined {
   try {
-    const value: unknown = JSON.parse(fs.readFileSync(file, 'utf8'));
+    const value: unknown = JSON.parse(fs.readFileSync(file).toString('utf8'));
     return isKept(value) ? value : undefined;
   } catch (error) {
     // A file that is cut short is as good as none.

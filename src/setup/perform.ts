@@ -30,7 +30,7 @@ export const RECORD = '/var/lib/picorelay/installed';
 export function readRecord(): readonly Made[] {
   let text: string;
   try {
-    text = fs.readFileSync(RECORD, 'utf8');
+    text = fs.readFileSync(RECORD).toString('utf8');
   } catch (error) {
     if (hasCode(error, 'ENOENT')) return [];
     throw error;

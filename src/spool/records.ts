@@ -169,7 +169,7 @@ export class Records {
   /** What the administrator was told of (runner/alarm.ts); undefined when there is nothing. */
   readAlerts(): string | undefined {
     try {
-      return fs.readFileSync(this.#path('run', 'alerts'), 'utf8');
+      return fs.readFileSync(this.#path('run', 'alerts')).toString('utf8');
     } catch (error) {
       if (hasCode(error, 'ENOENT')) return undefined;
       throw error;
@@ -192,7 +192,7 @@ export class Records {
 /** The text of a record; empty where there is none. */
 export function readRecord(path: string): string {
   try {
-    return fs.readFileSync(path, 'utf8');
+    return fs.readFileSync(path).toString('utf8');
   } catch (error) {
     // A folder that somebody put there says as little.
     if (hasCode(error, 'ENOENT', 'EISDIR')) return '';

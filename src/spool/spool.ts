@@ -613,7 +613,7 @@ export class Spool {
     // Most entries have none, and an error costs far more than a look.
     if (!fs.existsSync(path)) return [];
     try {
-      return parseAttempts(fs.readFileSync(path, 'utf8'));
+      return parseAttempts(fs.readFileSync(path).toString('utf8'));
     } catch (error) {
       if (hasCode(error, 'ENOENT')) return [];
       throw error;
