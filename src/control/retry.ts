@@ -3,7 +3,7 @@
  * cron windows, for all mail or, behind `DOMAIN:`, for recipients of that domain. Pure; only the
  * syntax is read here, a calendar is the business of the queue.
  */
-import { formatDuration, parseDuration } from './duration.ts';
+import { parseDuration } from './duration.ts';
 import { isHostName } from './relay-url.ts';
 
 /** When the mail of some recipients is tried. */
@@ -38,11 +38,8 @@ const DEFAULT_DELAYS: Schedule['delays'] = [60, 300, 900, 1800, 3600, 7200, 14_4
 /** The plan of an empty control/retry. */
 export const DEFAULT_PLAN: RetryPlan = { delays: DEFAULT_DELAYS, windows: [], domains: new Map() };
 
-/** The line of delays that holds where control/retry has none. */
-export const DEFAULT_RETRY = DEFAULT_DELAYS.map(formatDuration).join(' ');
-
-const CRON_FIELD =
-  /^(?:[0-9*,/?#L-]|SUN|MON|TUE|WED|THU|FRI|SAT|JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC)+$/i;
+/** The line of delays that holds where control/retry has none; each sendmail would format it anew. */
+export const DEFAULT_RETRY = '1m 5m 15m 30m 1h 2h 4h';
 
 /** What the lines of one domain, or of no domain, have said so far. */
 interface Draft {
@@ -118,7 +115,9 @@ function readLine(text: string, draft: Draft): string | undefined {
 function readWindow(text: string): CronWindow | undefined {
   const fields = text.split(/\s+/);
   const zone = fields[0]?.startsWith('TZ=') ? fields.shift()?.slice('TZ='.length) : undefined;
-  if (fields.length !== 5 || !fields.every((field) => CRON_FIELD.test(field))) return undefined;
+  const isField =
+    /^(?:[0-9*,/?#L-]|SUN|MON|TUE|WED|THU|FRI|SAT|JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC)+$/i;
+  if (fields.length !== 5 || !fields.every((field) => isField.test(field))) return undefined;
   return { expression: fields.join(' '), zone };
 }
 

@@ -173,7 +173,7 @@ function isDotAtom(text: string): boolean {
 }
 
 const LABEL = /^[A-Za-z0-9_\u00a0-\uffff-]+$/;
-const LITERAL = /^\[(?:\d{1,3}(?:\.\d{1,3}){3}|IPv6:[\dA-F:.]{2,45})\]$/i;
+const LITERAL = /^\[(?:\d{1,3}(?:\.\d{1,3}){3}|[Ii][Pp][Vv]6:[\dA-Fa-f:.]{2,45})\]$/;
 
 function isDomain(domain: string): boolean {
   if (domain.startsWith('[')) return LITERAL.test(domain);

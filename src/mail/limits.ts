@@ -95,7 +95,7 @@ const UNITS = ['', 'K', 'M', 'G', 'T'] as const;
  * any other text, and for what a number cannot hold exactly.
  */
 export function parseSize(text: string): number | undefined {
-  const [, digits, unit = ''] = /^(\d{1,15})([KMGT]?)$/i.exec(text) ?? [];
+  const [, digits, unit = ''] = /^(\d{1,15})([KMGTkmgt]?)$/.exec(text) ?? [];
   if (digits === undefined) return undefined;
   const size = Number(digits) * 1024 ** UNITS.indexOf(unit.toUpperCase() as (typeof UNITS)[number]);
   return Number.isSafeInteger(size) ? size : undefined;

@@ -9,7 +9,7 @@
  * and C1 controls, the bidirectional controls (Unicode UAX 9 section 2), the line and paragraph
  * separators, and surrogates that belong to no pair. The backslash begins an escape.
  */
-const UNSAFE = /[\x00-\x1f\x7f-\x9f\\\p{Bidi_Control}\u2028\u2029\p{Surrogate}]/gu;
+const UNSAFE = /[\x00-\x1f\x7f-\x9f\\\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]/gu;
 
 /** A backslash with the escape that follows it, if one does. */
 const ESCAPE = /\\(?:\\|x([0-9a-f]{2})|u\{([0-9a-f]{1,4})\})?/g;
