@@ -27,7 +27,7 @@ import { WireForm } from '../src/mail/wireform.ts';
 import { becomeSubmitter } from '../src/spool/become.ts';
 import { writeAll } from '../src/spool/disk.ts';
 import { readPieces } from '../src/spool/input.ts';
-import { Spool } from '../src/spool/spool.ts';
+import { Intake } from '../src/spool/intake.ts';
 
 void main()
   .catch(report)
@@ -90,7 +90,7 @@ async function main(): Promise<number> {
     };
     const repairs = header.repairs.map((text): Note => ({ kind: 'repaired', text }));
     const notes = keptNotes([...repairs, ...rewriter.notes]);
-    const bases = new Spool(folder, process.pid, token, straight).submit(
+    const bases = new Intake(folder, process.pid, token, straight).submit(
       envelope,
       { ...origin, notes },
       message([received, ...fields]),

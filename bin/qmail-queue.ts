@@ -14,7 +14,7 @@ import { OverLimit } from '../src/mail/limits.ts';
 import { EnvelopeError } from '../src/mail/qmail-envelope.ts';
 import { becomeSubmitter } from '../src/spool/become.ts';
 import { readPieces } from '../src/spool/input.ts';
-import { Spool } from '../src/spool/spool.ts';
+import { Intake } from '../src/spool/intake.ts';
 
 process.exit(main());
 
@@ -35,7 +35,7 @@ function main(): number {
   let bases: readonly string[];
   try {
     const straight = becomeSubmitter(folder);
-    const spool = new Spool(folder, process.pid, token, straight);
+    const spool = new Intake(folder, process.pid, token, straight);
     const host = hostName(control);
     const rewriter = openRewriter(control, {
       me: host,

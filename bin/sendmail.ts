@@ -21,7 +21,7 @@ import {
 import { type Caller, Rejected, submit, troublesOf } from '../src/sendmail/submit.ts';
 import { becomeSubmitter } from '../src/spool/become.ts';
 import { readPieces } from '../src/spool/input.ts';
-import { Spool } from '../src/spool/spool.ts';
+import { Intake } from '../src/spool/intake.ts';
 
 /** The statuses of sysexits.h that a caller of sendmail knows how to read. */
 const EX = {
@@ -53,6 +53,7 @@ async function main(): Promise<number> {
       return EX.ok;
     case 'list': {
       const { mailq } = await import('../src/admin/mailq.ts');
+      const { Spool } = await import('../src/spool/spool.ts');
       let folder = '';
       try {
         folder = openControl(controlFolder()).get('spooldir');
@@ -117,11 +118,13 @@ function deliver(delivery: Delivery): number {
 /** -q: one attempt at what waits; exit 0 says that it was made, not what came of it. */
 async function runNow(run: QueueRun): Promise<number> {
   const { entriesOf } = await import('../src/sendmail/queue-run.ts');
+  const { Spool } = await import('../src/spool/spool.ts');
   const control = openControl(controlFolder());
   let folder = '';
   try {
     folder = control.get('spooldir');
-    const bases = entriesOf(openSpool(folder).list().entries, run);
+    becomeSubmitter(folder);
+    const bases = entriesOf(new Spool(folder, process.pid).list().entries, run);
     // The kernel limits the length of a command line.
     for (let from = 0; from < bases.length; from += 500) {
       const { verbose } = run;
@@ -167,9 +170,9 @@ async function serve(service: SmtpService): Promise<number> {
   });
 }
 
-function openSpool(folder: string): Spool {
+function openSpool(folder: string): Intake {
   const straight = becomeSubmitter(folder);
-  return new Spool(folder, process.pid, token, straight);
+  return new Intake(folder, process.pid, token, straight);
 }
 
 /** Who calls is asked before this process becomes the spool's owner; the time is that of each call. */

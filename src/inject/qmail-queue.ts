@@ -7,8 +7,8 @@ import type { Origin } from '../mail/envelope.ts';
 import type { Limits } from '../mail/limits.ts';
 import { parseEnvelope } from '../mail/qmail-envelope.ts';
 import type { Rewriter } from '../mail/rewriting.ts';
+import type { Intake } from '../spool/intake.ts';
 import { submitRaw } from '../spool/raw.ts';
-import type { Spool } from '../spool/spool.ts';
 
 /** Exit codes: 11 to 40 are permanent, every other but 0 is temporary. */
 export const EXIT = {
@@ -34,7 +34,7 @@ export const EXIT = {
 export function queueMessage(
   message: Iterable<Uint8Array>,
   envelope: Iterable<Uint8Array>,
-  spool: Spool,
+  spool: Intake,
   origin: Origin,
   host: string,
   zoneMinutes: number,

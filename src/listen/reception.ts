@@ -2,8 +2,8 @@
 import { type Control, ControlError, openControl } from '../control/control.ts';
 import { readLimits } from '../control/limits.ts';
 import { openRewriter } from '../control/rewriting.ts';
+import type { Intake } from '../spool/intake.ts';
 import { submitRaw } from '../spool/raw.ts';
-import type { Spool } from '../spool/spool.ts';
 import type { House } from './door.ts';
 
 /** What this process is and knows. */
@@ -20,7 +20,7 @@ export interface Host {
 }
 
 /** @param queued called after each message, so that somebody sends it */
-export function houseOf(spool: Spool, control: Control, host: Host, queued: () => void): House {
+export function houseOf(spool: Intake, control: Control, host: Host, queued: () => void): House {
   let last = 0;
   return {
     begin: () => {

@@ -12,7 +12,7 @@ import { escapeText } from '../mail/text.ts';
 import { WireForm } from '../mail/wireform.ts';
 import { formatBase } from '../spool/name.ts';
 import type { Delivery } from './arguments.ts';
-import { type Caller, EX_DATAERR, type Intake, Rejected, submit } from './submit.ts';
+import { type Caller, EX_DATAERR, type Receiver, Rejected, submit } from './submit.ts';
 import { type Way, waysOf } from './ways.ts';
 
 /** What `picorelay explain --json` prints. */
@@ -79,7 +79,7 @@ interface Taken {
 }
 
 /** Takes one message as the spool does, and keeps it. */
-class Memory implements Intake {
+class Memory implements Receiver {
   #taken: Taken | undefined;
 
   submit(

@@ -12,7 +12,7 @@ import { OverLimit } from '../mail/limits.ts';
 import { type ServerEvent, SmtpServer } from '../mail/smtp-server.ts';
 import { escapeText } from '../mail/text.ts';
 import { hasCode } from '../spool/disk.ts';
-import type { Spool } from '../spool/spool.ts';
+import type { Intake } from '../spool/intake.ts';
 import type { SmtpService } from './arguments.ts';
 import { type Caller, type HostNames, hostNames, queueCompleted, troublesOf } from './submit.ts';
 
@@ -22,7 +22,7 @@ export interface Surroundings {
   readonly input: Iterable<Uint8Array>;
   /** Writes to the client and returns how many octets were taken; may throw EAGAIN. */
   readonly write: (bytes: Uint8Array) => number;
-  readonly openSpool: (folder: string) => Spool;
+  readonly openSpool: (folder: string) => Intake;
   /** Who calls, at this moment. */
   readonly caller: () => Caller;
   /** New entries, in which spool folder; called after the client was told. */
@@ -66,7 +66,7 @@ class Session {
   #bases: string[] = [];
   /** Somebody else makes the entries, and has not been woken yet. */
   #leftToOthers = false;
-  #spool: Spool | undefined;
+  #spool: Intake | undefined;
   /** What has come of the data of the message that was begun last. */
   #message: 'open' | 'complete' | 'abandoned' = 'complete';
   #status = EX_OK;
@@ -218,7 +218,7 @@ class Session {
     this.#server.end();
   }
 
-  #openSpool(): Spool {
+  #openSpool(): Intake {
     const { control, openSpool } = this.#surroundings;
     this.#spool ??= openSpool(control.get('spooldir'));
     return this.#spool;

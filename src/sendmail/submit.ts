@@ -11,7 +11,7 @@ import { assembleMessage, type HeaderReader, readHeader } from '../mail/header.t
 import { checkRecipients } from '../mail/limits.ts';
 import { keptNotes, type Note } from '../mail/note.ts';
 import { stamp } from '../mail/stamp.ts';
-import type { Spool } from '../spool/spool.ts';
+import type { Intake } from '../spool/intake.ts';
 import type { Delivery } from './arguments.ts';
 
 /** Who calls, and where and when. */
@@ -25,7 +25,7 @@ export interface Caller {
 }
 
 /** What a submission needs of the spool. */
-export type Intake = Pick<Spool, 'submit'>;
+export type Receiver = Pick<Intake, 'submit'>;
 
 export interface Queued {
   /** Base names of the new entries. */
@@ -62,7 +62,7 @@ export function submit(
   delivery: Delivery,
   input: Iterable<Uint8Array>,
   control: Control,
-  openSpool: (folder: string) => Intake,
+  openSpool: (folder: string) => Receiver,
   caller: Caller,
 ): Submitted {
   const warnings: string[] = [];
@@ -131,7 +131,7 @@ export interface Accepted {
  * @throws OverLimit, the system calls' errors, and those of `pieces`
  */
 export function queueCompleted(
-  spool: Intake,
+  spool: Receiver,
   control: Control,
   { header, pieces, author, envelope }: Accepted,
   names: HostNames,

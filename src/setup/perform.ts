@@ -18,7 +18,7 @@ import {
   putLink,
   removeFolder,
 } from '../spool/disk.ts';
-import { Spool } from '../spool/spool.ts';
+import { makeLayout } from '../spool/layout.ts';
 import { type Host, TOOLS_PATH } from './host.ts';
 import { formatRecord, type Made, madeBy, parseRecord, type Step } from './steps.ts';
 import type { Undo } from './uninstall.ts';
@@ -123,7 +123,7 @@ export function take(step: Step, host: Host, pid: number): void {
       const { uid, gid } = account(host, step.user);
       if (host.at(step.path).kind === 'nothing') putFolder(step.path, { mode: 0o711, uid, gid });
       else giveFolder(step.path, uid, gid);
-      actAs(uid, gid, () => new Spool(step.path, pid).makeLayout());
+      actAs(uid, gid, () => makeLayout(step.path, pid));
       return;
     }
     case 'units':

@@ -5,9 +5,8 @@
  */
 import fs from 'node:fs';
 import { hasCode, shareWithGroup } from './disk.ts';
+import { HANDS_GROUP_ON } from './layout.ts';
 
-/** On a folder, set-group-id: what is made in it gets its group, whose members may submit too. */
-const HANDS_GROUP_ON = 0o2000;
 /** Then what one of them makes has to be for the owner to read. */
 const GROUP_READS = 0o027;
 

@@ -201,6 +201,17 @@ export function replaceText(path: string, text: string): void {
   }
 }
 
+/** The text of a record; empty where there is none. */
+export function readRecord(path: string): string {
+  try {
+    return fs.readFileSync(path).toString('utf8');
+  } catch (error) {
+    // A folder that somebody put there says as little.
+    if (hasCode(error, 'ENOENT', 'EISDIR')) return '';
+    throw error;
+  }
+}
+
 /**
  * Replaces a file's text so that at any instant, a power cut included, it is the old or the new one.
  * @param scratch a free name on the same file system

@@ -13,10 +13,10 @@ import {
   setMode,
   syncFolder,
 } from './disk.ts';
-import { formatName, resultName } from './name.ts';
+import { formatName, reasonName, resultName } from './name.ts';
 import { formatAttempt } from './result.ts';
 import type { Entry, Spool } from './spool.ts';
-import { reasonName, type Step } from './verify.ts';
+import type { Step } from './verify.ts';
 
 /**
  * @param now milliseconds since 1970-01-01 UTC

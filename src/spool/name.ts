@@ -132,6 +132,16 @@ export function resultName(base: string): string {
   return `${base}:.result`;
 }
 
+/** Of the folders and of the names in them: what the file `version` holds. */
+export const LAYOUT_VERSION = '1\n';
+
+export const REASON = ':.reason';
+
+/** Beside what lies in corrupt/; names are limited by octets. */
+export function reasonName(name: string): string {
+  return `${Buffer.from(name).subarray(0, 240).toString('utf8')}${REASON}`;
+}
+
 /** What a file in the spool is by its name. Never throws. */
 export function parseName(name: string): SpoolName {
   // The fourth colon, if there is one, begins the suffix.

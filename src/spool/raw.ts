@@ -9,8 +9,8 @@ import type { Envelope, Origin } from '../mail/envelope.ts';
 import { checkRecipients, type Limits } from '../mail/limits.ts';
 import { keptNotes, type Note } from '../mail/note.ts';
 import type { Rewriter } from '../mail/rewriting.ts';
+import type { Intake } from './intake.ts';
 import type { Scratch } from './scratch.ts';
-import type { Spool } from './spool.ts';
 
 /**
  * @param zoneMinutes of the Received field's date, east of UTC
@@ -18,7 +18,7 @@ import type { Spool } from './spool.ts';
  * @throws OverLimit, and the system calls' errors; nothing is queued then
  */
 export function submitRaw(
-  spool: Spool,
+  spool: Intake,
   scratch: Scratch,
   envelope: Envelope,
   origin: Origin,

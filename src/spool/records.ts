@@ -5,7 +5,7 @@
  */
 import fs from 'node:fs';
 import { join } from 'node:path';
-import { eraseFile, hasCode, replaceText, touchFile } from './disk.ts';
+import { eraseFile, hasCode, readRecord, replaceText, touchFile } from './disk.ts';
 import { decodeBytes, routePart } from './name.ts';
 import { type Attempt, formatAttempt, parseAttempts } from './result.ts';
 
@@ -186,16 +186,5 @@ export class Records {
 
   #path(...parts: readonly string[]): string {
     return join(this.#folder, ...parts);
-  }
-}
-
-/** The text of a record; empty where there is none. */
-export function readRecord(path: string): string {
-  try {
-    return fs.readFileSync(path).toString('utf8');
-  } catch (error) {
-    // A folder that somebody put there says as little.
-    if (hasCode(error, 'ENOENT', 'EISDIR')) return '';
-    throw error;
   }
 }

@@ -1,42 +1,27 @@
 /**
- * The spool and its verbs: submit, list, claim, defer, finish, refuse, release, hold, remove,
- * sweep. Nothing above this file knows how an entry becomes bytes on disk.
+ * The spool and its verbs: submit (intake.ts), list, claim, defer, finish, refuse, release, hold,
+ * remove, sweep. Nothing above these files knows how an entry becomes bytes on disk.
  *
  * What keeps an entry from being sent twice is its claim: one rename, which only one process wins.
  * docs/INTERNALS.md has the table of states and what a crash leaves in each.
  */
 import fs from 'node:fs';
-import { dirname, join } from 'node:path';
-import type { Envelope, Origin } from '../mail/envelope.ts';
-import {
-  type Floor,
-  formatSize,
-  type Limits,
-  NO_LIMITS,
-  OverLimit,
-  shortage,
-  tooBig,
-} from '../mail/limits.ts';
-import { type Repair, repairOf } from '../mail/repair.ts';
+import { join } from 'node:path';
 import { escapeText } from '../mail/text.ts';
-import { WireForm } from '../mail/wireform.ts';
 import { BadBlock } from './block.ts';
-import { DirectRoad, splitSubmission } from './commit.ts';
+import { splitSubmission } from './commit.ts';
 import {
-  appendLine,
   appendText,
   eraseFile,
   hasCode,
   linkFile,
-  makeFolder,
   moveFile,
-  replaceDurably,
   replaceText,
   syncFolder,
   touchFile,
 } from './disk.ts';
-import { Draft, type Road } from './draft.ts';
-import { hiddenPath, IncomingRoad } from './incoming.ts';
+import { Intake } from './intake.ts';
+import { checkLayout, isBare, LayoutError, makeLayout, namesIn } from './layout.ts';
 import { StoredMessage } from './message.ts';
 import {
   addressOf,
@@ -46,14 +31,12 @@ import {
   parseName,
   parseTaking,
   prefixOf,
+  reasonName,
   resultName,
 } from './name.ts';
 import { formatOwner, judgeOwner, type Owner, ownerOf, parseOwner } from './owner.ts';
-import { Records, readRecord } from './records.ts';
+import { Records } from './records.ts';
 import { type Attempt, countedAttempts, formatAttempt, parseAttempts } from './result.ts';
-import { Scratch } from './scratch.ts';
-import { formatShare, parseShares, stillQueued, sumOf } from './usage.ts';
-import { LAYOUT_VERSION, reasonName } from './verify.ts';
 
 /** One recipient's mail in the spool, as its file name tells it. */
 export interface Entry {
@@ -80,27 +63,6 @@ export interface Listing {
 /** Who submitted the reports of this program. */
 export const REPORTS = 'reports';
 
-/** What a submission may still be: the limits, and what is left of them to its user. */
-interface Allowance {
-  readonly limits: Limits;
-  /** Octets that its user may still put into the queue. */
-  readonly left: number;
-  /** Whether a record is kept of what its user has there. */
-  readonly counted: boolean;
-}
-
-const NO_ALLOWANCE: Allowance = {
-  limits: NO_LIMITS,
-  left: Number.POSITIVE_INFINITY,
-  counted: false,
-};
-
-/** While a message is written, the room on the disk is looked at each time after so many octets. */
-const ROOM_STEP = 8 * 1024 * 1024;
-
-/** Names that are read from a folder at a time. */
-const NAMES_AT_ONCE = 4096;
-
 /** Up to so many entries and results, those that lack the other are looked for. */
 const MOST_TIDIED = 100_000;
 
@@ -114,37 +76,6 @@ export interface Swept {
   readonly faults: readonly string[];
 }
 
-/** A draft that holds a whole message, with what is known of that. */
-interface Written {
-  readonly draft: Draft;
-  readonly form: WireForm;
-}
-
-/**
- * The folders of the spool with their modes. Where the spool folder hands its group on (set-group-id), its
- * members may submit straight into the spool and look at what waits; else the second mode does not count.
- */
-export const FOLDERS: readonly (readonly [name: string, mode: number, withGroup: number])[] = [
-  ['tmp', 0o700, 0o770],
-  ['unsplit', 0o700, 0o770],
-  ['spool', 0o700, 0o770],
-  ['Undelivered', 0o700, 0o750],
-  ['corrupt', 0o700, 0o750],
-  ['routes', 0o700, 0o750],
-  ['run', 0o700, 0o700],
-  // Everybody may make files, nobody may list them, nobody may touch another's.
-  ['incoming', 0o1733, 0o1733],
-];
-
-/**
- * A submission begins in it, so it is made when all else is on the disk: who finds it may rely on the rest,
- * also where the process that made that was killed before it could sync it.
- */
-const LAST_FOLDER = 'tmp';
-
-/** Set-group-id, which a folder that is made in such a folder has too. */
-export const HANDS_GROUP_ON = 0o2000;
-
 /** A file in tmp/ older than this is nobody's draft any more (milliseconds). */
 const DRAFT_LIFETIME = 36 * 3600 * 1000;
 
@@ -154,35 +85,20 @@ const LONE_RESULT_AGE = 3600 * 1000;
 /** An owner in another pid name space counts as dead when its record is older than this. */
 const FOREIGN_OWNER_AGE = 30 * 60 * 1000;
 
-export class LayoutError extends Error {
-  override name = 'LayoutError';
-}
-
-export class Spool {
-  readonly folder: string;
+export class Spool extends Intake {
   /** What runners leave for each other beside the queue. */
   readonly records: Records;
   readonly #pid: number;
-  readonly #token: (() => string) | undefined;
-  readonly #straight: boolean;
   #self: Owner | undefined;
   #entered = false;
   /** What could not be done with claims of this process, by the base name of the entry. */
   readonly #unsettled = new Map<string, () => void>();
 
-  /**
-   * @param folder the spool folder; made with its layout when missing and somebody submits
-   * @param pid this process
-   * @param token 128 random bits in letters and digits, for a program that submits: where it has no rights
-   *   on the spool, it submits by incoming/
-   * @param straight whether it may try without that
-   */
+  /** As for any submission; who looks after the queue has its rights and needs no more. */
   constructor(folder: string, pid: number, token?: () => string, straight = true) {
-    this.folder = folder;
+    super(folder, pid, token, straight);
     this.records = new Records(folder);
     this.#pid = pid;
-    this.#token = token;
-    this.#straight = straight;
   }
 
   /** This process, as claims and locks record it. Looked up late: a submission does not need it. */
@@ -193,219 +109,19 @@ export class Spool {
     return this.#self;
   }
 
-  /**
-   * Takes a message for all recipients of its envelope: when this returns, it is on the disk for each
-   * of them; when it throws, for none.
-   * @param pieces the message in any form of line ends; stored in wire form, repaired where it could
-   *   not be relayed otherwise
-   * @param limits left out for what the queue itself has to say
-   * @param road of its own, where it is not the caller's
-   * @returns the new entries' base names, in the recipients' order; none where the caller has no rights
-   *   on the spool, as who runs the queue makes the entries then
-   * @throws OverLimit, what pieces throws, and the system calls' errors
-   */
-  submit(
-    envelope: Envelope,
-    origin: Origin,
-    pieces: Iterable<Uint8Array>,
-    limits: Limits = NO_LIMITS,
-    road?: Road,
-  ): readonly string[] {
-    const allowance = this.#allow(limits, origin.uid, envelope.recipients.length);
-    const open = (repaired: boolean): Draft =>
-      road === undefined
-        ? this.#openDraft(envelope, origin, repaired)
-        : new Draft(road, envelope, origin, repaired);
-    const { draft, form } = this.#write(open(false), pieces, allowance);
-    let written: Written = { draft, form };
-    let repair: Repair | undefined;
-    try {
-      repair = repairOf(form, () => draft.pieces());
-      if (repair !== undefined) {
-        written = this.#write(open(true), repair.pieces(), NO_ALLOWANCE);
-      }
-    } catch (error) {
-      draft.abort();
-      throw error;
-    }
-    if (repair !== undefined) draft.abort();
-    const bases = written.draft.commit(written.form.eightBit, repair?.repairs);
-    if (allowance.counted && bases.length > 0)
-      this.#noteShare(origin.uid, bases, written.draft.size);
-    return bases;
-  }
-
-  #openDraft(envelope: Envelope, origin: Origin, repaired: boolean): Draft {
-    try {
-      this.#checkStraight();
-      const road = () => new DirectRoad(this.folder, envelope, origin);
-      return this.#withLayout(() => new Draft(road(), envelope, origin, repaired));
-    } catch (error) {
-      // Asking for rights first would cost those who have them.
-      if (this.#token === undefined || !hasCode(error, 'EACCES')) throw error;
-      // Here it could not be made; where only its folders are missing, the next run of the queue makes them.
-      if (!fs.existsSync(this.folder)) throw error;
-      const road = new IncomingRoad(this.folder, envelope, origin, this.#token());
-      return new Draft(road, envelope, origin, repaired);
-    }
-  }
-
-  #checkStraight(): void {
-    if (!this.#straight) throw Object.assign(new Error('EACCES: not this way'), { code: 'EACCES' });
-  }
-
-  #write(draft: Draft, pieces: Iterable<Uint8Array>, { limits, left }: Allowance): Written {
-    const form = new WireForm();
-    let looked = 0;
-    const write = (bytes: Uint8Array): void => {
-      draft.write(bytes);
-      if (draft.size > limits.size) throw tooBig(limits);
-      if (draft.size > left) throw overShare(limits);
-      if (draft.size - looked < ROOM_STEP) return;
-      looked = draft.size;
-      this.checkRoom(limits);
-    };
-    try {
-      for (const piece of pieces) write(form.transform(piece));
-      write(form.end());
-    } catch (error) {
-      draft.abort();
-      throw error;
-    }
-    return { draft, form };
-  }
-
-  /** @throws OverLimit where nothing more of this user is taken now, or nothing of anybody */
-  #allow(limits: Limits, uid: number, recipients: number): Allowance {
-    this.checkRoom(limits);
-    const { userEntries, userOctets } = limits;
-    const limited = Math.min(userEntries, userOctets) !== Number.POSITIVE_INFINITY;
-    // Who may change the limit needs none.
-    if (!limited || uid === 0) return { ...NO_ALLOWANCE, limits };
-    const path = this.#usagePath(uid);
-    let shares: ReturnType<typeof parseShares>;
-    try {
-      shares = parseShares(readRecord(path));
-    } catch (error) {
-      // What a caller without rights submits is counted when it is taken over.
-      if (this.#token === undefined || !hasCode(error, 'EACCES')) throw error;
-      return { ...NO_ALLOWANCE, limits };
-    }
-    let sum = sumOf(shares);
-    const over = (): boolean => sum.entries + recipients > userEntries || sum.octets >= userOctets;
-    if (over()) {
-      shares = stillQueued(shares, [...this.#names('spool')], [...this.#names('unsplit')]);
-      sum = sumOf(shares);
-      const scratch = this.#path('tmp', `${this.#pid}.usage`);
-      replaceDurably(path, scratch, shares.map(formatShare).join(''));
-    }
-    if (over()) throw overShare(limits);
-    return { limits, left: userOctets - sum.octets, counted: true };
-  }
-
-  #noteShare(uid: number, bases: readonly string[], octets: number): void {
-    const prefix = prefixOf(bases[0] ?? '');
-    try {
-      makeFolder(this.#path('run', 'users'), 0o700);
-      appendLine(this.#usagePath(uid), formatShare({ prefix, entries: bases.length, octets }));
-    } catch {
-      // The message is queued, and its user may have a little more than the limit.
-    }
-  }
-
-  #usagePath(uid: number): string {
-    return this.#path('run', 'users', String(uid));
-  }
-
-  /**
-   * Whether the disk has room for new mail.
-   * @throws OverLimit when it has not
-   */
-  checkRoom({ floor }: Pick<Limits, 'floor'>): void {
-    const short = this.shortage(floor);
-    if (short === undefined) return;
-    throw new OverLimit('disk', `${short}, which control/spoolfree keeps free`);
-  }
-
-  /** Why there is too little room on the disk, one phrase; undefined when there is enough. */
-  shortage(floor: Floor): string | undefined {
-    try {
-      return shortage(fs.statfsSync(this.folder), floor);
-    } catch (error) {
-      // There is no spool yet, or none that can be used: whoever writes into it says so.
-      if (hasCode(error, 'ENOENT', 'ENOTDIR', 'EACCES')) return undefined;
-      throw error;
-    }
-  }
-
-  /**
-   * A place for bytes whose envelope is not known yet.
-   * @throws OverLimit where the disk has no room, and the system calls' errors
-   */
-  scratch(origin: Origin, limits: Limits = NO_LIMITS): Scratch {
-    this.checkRoom(limits);
-    const name = `${origin.pid}.${origin.time}.scratch`;
-    try {
-      this.#checkStraight();
-      this.#withLayout(() => fs.accessSync(this.#path('tmp'), fs.constants.W_OK));
-      return new Scratch(this.#path('tmp', name), limits);
-    } catch (error) {
-      if (this.#token === undefined || !hasCode(error, 'EACCES')) throw error;
-      return new Scratch(hiddenPath(this.folder, `${name}.${this.#token()}`), limits);
-    }
-  }
-
-  /** The layout is made when it turns out to be missing: asking first would cost each submission. */
-  #withLayout<T>(action: () => T): T {
-    try {
-      return action();
-    } catch (error) {
-      if (!hasCode(error, 'ENOENT')) throw error;
-      this.makeLayout();
-      return action();
-    }
-  }
-
   /** Whether the folder is there and nothing of its layout. */
   isBare(): boolean {
-    return !fs.existsSync(this.#path('version')) && fs.existsSync(this.folder);
+    return isBare(this.folder);
   }
 
   /** Makes the folders that are missing. */
   makeLayout(): void {
-    // A spool that root makes is for the host, any other for its user alone until he says otherwise.
-    const parents = makeFolder(this.folder, process.geteuid?.() === 0 ? 0o711 : 0o700);
-    const withGroup = (fs.statSync(this.folder).mode & HANDS_GROUP_ON) !== 0;
-    const make = (those: readonly (typeof FOLDERS)[number][]): void => {
-      for (const [name, alone, shared] of those) {
-        makeFolder(join(this.folder, name), withGroup ? shared : alone);
-      }
-    };
-    make(FOLDERS.filter(([name]) => name !== LAST_FOLDER));
-    if (!fs.existsSync(join(this.folder, 'version'))) {
-      // A spool whose version is empty would be refused for ever.
-      const scratch = this.#path('run', `${this.#pid}.version`);
-      replaceDurably(this.#path('version'), scratch, LAYOUT_VERSION);
-    }
-    syncFolder(this.folder);
-    // Without the spool's own name a power cut would take everything in it.
-    for (const parent of parents) syncFolder(parent);
-    // It may have been made by a process that died before it came to this.
-    if (parents.length === 0) syncIfOpen(dirname(this.folder));
-    make(FOLDERS.filter(([name]) => name === LAST_FOLDER));
+    makeLayout(this.folder, this.#pid);
   }
 
-  /**
-   * @throws LayoutError when the folder is of a layout that this program does not know
-   */
+  /** @throws LayoutError when the folder is of a layout that this program does not know */
   checkLayout(): void {
-    const version = fs.readFileSync(join(this.folder, 'version'), 'latin1');
-    if (version !== LAYOUT_VERSION) {
-      const found = JSON.stringify(version.slice(0, 20));
-      throw new LayoutError(
-        `${join(this.folder, 'version')}: found ${found}, this program knows layout 1; use the release that made this spool`,
-      );
-    }
+    checkLayout(this.folder);
   }
 
   /**
@@ -415,7 +131,7 @@ export class Spool {
   list(wanted: (entry: Entry) => boolean = () => true): Listing {
     const found: Entry[] = [];
     const foreign: string[] = [];
-    for (const name of this.#names('spool')) {
+    for (const name of namesIn(this.#path('spool'))) {
       const parsed = parseName(name);
       if (parsed.kind === 'foreign') foreign.push(name);
       if (parsed.kind !== 'entry') continue;
@@ -430,7 +146,7 @@ export class Spool {
   /** The file names of those entries, oldest first; of a million this is what can be kept. */
   entryNames(): readonly string[] {
     const found: string[] = [];
-    for (const name of this.#names('spool')) {
+    for (const name of namesIn(this.#path('spool'))) {
       if (parseName(name).kind === 'entry') found.push(name);
     }
     return found.filter(this.#wholeSubmissions()).sort();
@@ -442,14 +158,16 @@ export class Spool {
    * some of them, which nobody may send yet.
    */
   #wholeSubmissions(): (name: string) => boolean {
-    const unsplit = new Set([...this.#names('unsplit')].map((name) => prefixOf(`${name}:`)));
+    const unsplit = new Set(
+      [...namesIn(this.#path('unsplit'))].map((name) => prefixOf(`${name}:`)),
+    );
     return (name) => unsplit.size === 0 || !unsplit.has(prefixOf(name));
   }
 
   /** The base names in Undelivered, sorted by age. */
   listUndelivered(): readonly string[] {
     const bases: string[] = [];
-    for (const name of [...this.#names('Undelivered')].sort()) {
+    for (const name of [...namesIn(this.#path('Undelivered'))].sort()) {
       const parsed = parseName(name);
       if (parsed.kind === 'entry') bases.push(parsed.base);
     }
@@ -644,7 +362,7 @@ export class Spool {
         this.#unsettled.delete(base);
       });
     }
-    const unsplit = [...this.#names('unsplit')];
+    const unsplit = [...namesIn(this.#path('unsplit'))];
     // What is being taken over is split when that is done: until then it may be found wanting.
     const taking = new Set(
       unsplit.filter((name) => parseTaking(name) !== undefined).map((name) => prefixOf(name)),
@@ -667,7 +385,7 @@ export class Spool {
       [];
     const bases = new Set<string>();
     const results: string[] = [];
-    for (const name of this.#names('spool')) {
+    for (const name of namesIn(this.#path('spool'))) {
       const parsed = parseName(name);
       if (parsed.kind === 'foreign') continue;
       const { base } = parsed;
@@ -692,7 +410,7 @@ export class Spool {
       const path = this.#path('spool', resultName(base));
       attempt(() => this.#eraseOld(path, now - LONE_RESULT_AGE));
     }
-    for (const name of [...this.#names('tmp')]) {
+    for (const name of [...namesIn(this.#path('tmp'))]) {
       attempt(() => this.#eraseOld(this.#path('tmp', name), now - DRAFT_LIFETIME));
     }
     return { takenBack, corrupt, faults };
@@ -747,7 +465,7 @@ export class Spool {
   /** How many submissions of users without rights wait to be taken over; none for who may not list them. */
   countIncoming(): number {
     try {
-      return [...this.#names('incoming')].length;
+      return [...namesIn(this.#path('incoming'))].length;
     } catch (error) {
       if (hasCode(error, 'ENOENT', 'EACCES')) return 0;
       throw error;
@@ -756,7 +474,7 @@ export class Spool {
 
   /** How many files lie in corrupt/. */
   countCorrupt(): number {
-    return [...this.#names('corrupt')].filter((name) => !name.endsWith(':.reason')).length;
+    return [...namesIn(this.#path('corrupt'))].filter((name) => !name.endsWith(':.reason')).length;
   }
 
   /** Waits until what was settled is on the disk. */
@@ -806,7 +524,7 @@ export class Spool {
     // A claim under this pid that was not made by this process is a dead one's: take it back before
     // this record makes it look alive.
     const before: Entry[] = [];
-    for (const name of this.#names('spool')) {
+    for (const name of namesIn(this.#path('spool'))) {
       const parsed = parseName(name);
       if (parsed.kind !== 'entry' || parsed.state.kind !== 'sending') continue;
       if (parsed.state.pid === this.#pid) before.push(parsed);
@@ -909,32 +627,9 @@ export class Spool {
     return { kind: 'sending', pid: this.#pid };
   }
 
-  /** In no order, and read as they are asked for: a queue may have a million. */
-  *#names(folder: string): Generator<string> {
-    const stream = fs.opendirSync(this.#path(folder), { bufferSize: NAMES_AT_ONCE });
-    try {
-      for (let each = stream.readSync(); each !== null; each = stream.readSync()) {
-        if (!each.name.startsWith('.')) yield each.name;
-      }
-    } finally {
-      stream.closeSync();
-    }
-  }
-
   #path(...parts: readonly string[]): string {
     return join(this.folder, ...parts);
   }
-}
-
-function overShare({ userEntries, userOctets }: Limits): OverLimit {
-  const limits = [
-    ...(userEntries === Number.POSITIVE_INFINITY ? [] : [`${userEntries} recipients`]),
-    ...(userOctets === Number.POSITIVE_INFINITY ? [] : [formatSize(userOctets)]),
-  ];
-  return new OverLimit(
-    'user',
-    `you have as much mail in the queue as you may have (${limits.join(', ')}); try again later`,
-  );
 }
 
 function attemptsOf(state: EntryState): number {
@@ -944,13 +639,4 @@ function attemptsOf(state: EntryState): number {
 function byBase(one: Entry, other: Entry): number {
   if (one.base === other.base) return 0;
   return one.base < other.base ? -1 : 1;
-}
-
-/** A folder above the spool may be one that its user cannot read; then somebody else made the spool. */
-function syncIfOpen(path: string): void {
-  try {
-    syncFolder(path);
-  } catch (error) {
-    if (!hasCode(error, 'EACCES')) throw error;
-  }
 }

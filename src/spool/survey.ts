@@ -7,9 +7,10 @@ import fs from 'node:fs';
 import { join } from 'node:path';
 import { BadBlock } from './block.ts';
 import { hasCode } from './disk.ts';
+import { FOLDERS, HANDS_GROUP_ON } from './layout.ts';
 import { StoredMessage } from './message.ts';
 import { parseBase, parseName, parseTaking } from './name.ts';
-import { FOLDERS, HANDS_GROUP_ON, type Spool } from './spool.ts';
+import type { Spool } from './spool.ts';
 import { type FileKind, MAIL_FOLDERS, type MailFile, type Status, type Survey } from './verify.ts';
 
 /**

@@ -5,8 +5,7 @@
  * A step never erases what may be the only copy of a message: in doubt it goes to corrupt/, beside the
  * reason. Hostile input: names, kinds, modes and sizes, as far as somebody else could make them.
  */
-import type { EntryState } from './name.ts';
-import { parseName } from './name.ts';
+import { type EntryState, LAYOUT_VERSION, parseName, REASON, reasonName } from './name.ts';
 
 /** The folders of the spool that hold files of mail. */
 export const MAIL_FOLDERS = ['tmp', 'unsplit', 'spool', 'Undelivered', 'corrupt'] as const;
@@ -92,8 +91,6 @@ export interface Finding {
   readonly step?: Step;
   readonly advice?: string;
 }
-
-export const LAYOUT_VERSION = '1\n';
 
 /** What is younger than this may be somebody's work of this moment (milliseconds). */
 const MOMENT = 60_000;
@@ -356,13 +353,6 @@ function judgeCompanions(files: readonly MailFile[], { now }: Survey): readonly 
     }
   }
   return findings;
-}
-
-const REASON = ':.reason';
-
-/** Beside what lies in corrupt/; names are limited by octets. */
-export function reasonName(name: string): string {
-  return `${Buffer.from(name).subarray(0, 240).toString('utf8')}${REASON}`;
 }
 
 /** Files of which somebody has a name outside the spool. */

@@ -4,9 +4,10 @@ import fs from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { formatBlock } from '../../src/spool/block.ts';
+import { LayoutError } from '../../src/spool/layout.ts';
 import { formatName } from '../../src/spool/name.ts';
 import type { Attempt } from '../../src/spool/result.ts';
-import { type Claim, LayoutError, Spool } from '../../src/spool/spool.ts';
+import { type Claim, Spool } from '../../src/spool/spool.ts';
 import {
   DEFERRED,
   envelopeTo,

@@ -1,12 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import {
-  LAYOUT_VERSION,
-  type MailFile,
-  type Status,
-  type Survey,
-  verifySpool,
-} from '../../src/spool/verify.ts';
+import { LAYOUT_VERSION } from '../../src/spool/name.ts';
+import { type MailFile, type Status, type Survey, verifySpool } from '../../src/spool/verify.ts';
 import { NOW } from '../support/spool.ts';
 
 const HOUR = 3_600_000;
