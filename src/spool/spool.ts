@@ -94,9 +94,9 @@ export class Spool extends Intake {
   /** What could not be done with claims of this process, by the base name of the entry. */
   readonly #unsettled = new Map<string, () => void>();
 
-  /** As for any submission; who looks after the queue has its rights and needs no more. */
-  constructor(folder: string, pid: number, token?: () => string, straight = true) {
-    super(folder, pid, token, straight);
+  /** Who looks after the queue has the rights on it, and needs no other road into it. */
+  constructor(folder: string, pid: number) {
+    super(folder, pid);
     this.records = new Records(folder);
     this.#pid = pid;
   }
