@@ -271,6 +271,14 @@ test('Text is escaped where a terminal or a log reader would obey it, and nowher
   }
 });
 
+test('What is escaped is what Unicode calls so, of all code units.', () => {
+  const unsafe = /[\p{Cc}\\\p{Bidi_Control}\p{Zl}\p{Zp}\p{Surrogate}]/u;
+  for (let code = 0; code <= 0xffff; code++) {
+    const text = String.fromCharCode(code);
+    assert.equal(escapeText(text) !== text, unsafe.test(text), code.toString(16));
+  }
+});
+
 test('Escaped text holds nothing unsafe and gives the original back.', () => {
   const unit = fc.oneof(
     fc.integer({ min: 0, max: 0xffff }).map((code) => String.fromCharCode(code)),
