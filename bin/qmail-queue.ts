@@ -15,6 +15,7 @@ import { EnvelopeError } from '../src/mail/qmail-envelope.ts';
 import { becomeSubmitter } from '../src/spool/become.ts';
 import { readPieces } from '../src/spool/input.ts';
 import { Intake } from '../src/spool/intake.ts';
+import { UnsafePath } from '../src/spool/path-owner.ts';
 
 process.exit(main());
 
@@ -67,6 +68,7 @@ function exitOf(error: unknown): number {
     if (error.kind === 'disk') return EXIT.writeError;
     return error.passes ? EXIT.refusedForNow : EXIT.refused;
   }
+  if (error instanceof UnsafePath) return EXIT.configuration;
   const syscall = error instanceof Error && 'syscall' in error ? error.syscall : undefined;
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
   if (code === 'ENOMEM') return EXIT.outOfMemory;

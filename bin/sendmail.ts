@@ -22,6 +22,7 @@ import { type Caller, Rejected, submit, troublesOf } from '../src/sendmail/submi
 import { becomeSubmitter } from '../src/spool/become.ts';
 import { readPieces } from '../src/spool/input.ts';
 import { Intake } from '../src/spool/intake.ts';
+import { UnsafePath } from '../src/spool/path-owner.ts';
 
 /** The statuses of sysexits.h that a caller of sendmail knows how to read. */
 const EX = {
@@ -227,7 +228,7 @@ function statusOf(error: unknown): number {
   if (error instanceof Rejected) return error.status;
   if (error instanceof OverLimit) return error.passes ? EX.temporary : EX.dataError;
   if (error instanceof HeaderTooLong) return EX.dataError;
-  if (error instanceof ControlError) return EX.config;
+  if (error instanceof ControlError || error instanceof UnsafePath) return EX.config;
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
   switch (code) {
     case 'EACCES':

@@ -3,10 +3,12 @@ import fs from 'node:fs';
 import { join } from 'node:path';
 import { type Control, ControlError } from '../control/control.ts';
 import { formatSize, shortage } from '../mail/limits.ts';
+import { requireSafeSpool } from '../spool/become.ts';
 import { BadBlock } from '../spool/block.ts';
 import { hasCode } from '../spool/disk.ts';
 import { FOLDERS, LayoutError } from '../spool/layout.ts';
 import { parseBase } from '../spool/name.ts';
+import { UnsafePath } from '../spool/path-owner.ts';
 import type { Spool } from '../spool/spool.ts';
 import { messageOf } from './check-control.ts';
 import { type Finding, failure, ok, warning } from './finding.ts';
@@ -92,6 +94,12 @@ function contentFindings(spool: Spool, owner: fs.Stats): readonly Finding[] {
     }
   }
   if (findings.length > 0) return findings;
+  try {
+    requireSafeSpool(folder, owner);
+  } catch (error) {
+    if (!(error instanceof UnsafePath)) throw error;
+    return [failure(`root does not work here: ${error.message}`)];
+  }
   const { foreign } = spool.list();
   if (foreign.length > 0) {
     findings.push(

@@ -63,7 +63,8 @@ const installing = {
   'user-name': {
     type: 'string',
     value: 'NAME',
-    describe: 'the system user who looks after the queue; whose it is already, else relay',
+    describe:
+      'the system user who owns the queue; by default its present owner, else picorelay if there is such a user, else relay',
   },
   schedule: {
     type: 'string',

@@ -14,7 +14,7 @@ import type { Queued } from '../migrate/queues.ts';
 import type { Files, Line } from '../migrate/translation.ts';
 import { submit } from '../sendmail/submit.ts';
 import { runningFrom } from '../setup/host.ts';
-import { actAs } from '../spool/become.ts';
+import { actAsOwner } from '../spool/become.ts';
 import { hasCode } from '../spool/disk.ts';
 import { Spool } from '../spool/spool.ts';
 import { CommandError, EX_NOINPUT, EX_TEMPFAIL, EX_USAGE, type World } from './command.ts';
@@ -143,7 +143,6 @@ function queueOf(program: Program, path: string, named: string | undefined): rea
 function takeOver(mails: readonly Queued[], program: Program, world: World): number {
   const control = openControl(world.control.folder);
   const folder = control.get('spooldir');
-  const owner = fs.statSync(folder);
   let taken = 0;
   let last = 0;
   for (const { id, open, settle } of mails) {
@@ -161,7 +160,7 @@ function takeOver(mails: readonly Queued[], program: Program, world: World): num
           ...{ login: world.login(), origin, hostName: hostname },
           zoneMinutes: world.zoneMinutes,
         };
-        actAs(owner.uid, owner.gid, () =>
+        actAsOwner(folder, () =>
           submit(delivery, pieces, control, (path) => new Spool(path, world.pid), caller),
         );
       } finally {

@@ -5,6 +5,7 @@ import type { ControlName } from '../control/catalogue.ts';
 import { openControl } from '../control/control.ts';
 import { isHostName } from '../control/relay-url.ts';
 import { escapeText } from '../mail/text.ts';
+import { admissionOf } from '../runner/admission.ts';
 import { type Host, thisHost } from '../setup/host.ts';
 import { readRecord, remember, take, writeRecord } from '../setup/perform.ts';
 import { type Plan, planInstallation, type Schedule, usualSchedule } from '../setup/plan.ts';
@@ -52,7 +53,7 @@ export async function install(
     settings,
     spool,
     log: log.startsWith('/') ? log : undefined,
-    user: options['user-name'] ?? ownerOf(spool, host) ?? 'relay',
+    user: options['user-name'] ?? ownerOf(spool, host) ?? usualUser(host),
     schedule: options.schedule ?? usualSchedule(host),
     replace: options.replace,
     programs: programsOf(world),
@@ -88,7 +89,7 @@ export async function install(
       return { status: 0, done: false };
     }
   }
-  perform(plan, host, world);
+  await perform(plan, host, world);
   stdout.write(
     `\nIt is set up. Try it:\n    echo 'Subject: it works' | sendmail -v ${escapeText(control.get('adminaddr') ?? 'you@example.com')}\n`,
   );
@@ -99,6 +100,11 @@ export async function install(
 function ownerOf(spool: string, host: Host): string | undefined {
   const found = host.at(spool);
   return found.kind === 'folder' && found.uid !== 0 ? host.userName(found.uid) : undefined;
+}
+
+/** The user of the Debian package where that made one. */
+function usualUser(host: Host): string {
+  return host.user('picorelay') === undefined ? 'relay' : 'picorelay';
 }
 
 /** An answer; the suggestion where nothing but Return was typed. */
@@ -151,14 +157,17 @@ function show({ items, warnings }: Plan, pending: string, world: World): void {
   for (const warning of warnings) line(world, 'note', warning);
 }
 
-function perform({ items, warnings }: Plan, host: Host, world: World): void {
+async function perform({ items, warnings }: Plan, host: Host, world: World): Promise<void> {
   let made = readRecord();
+  const notes = [...warnings];
+  const { pid, now } = world;
   for (const { step, done } of items) {
     if (!done) {
       made = remember(made, step);
       writeRecord(made);
       try {
-        take(step, host, world.pid);
+        const admission = admissionOf(openControl(world.control.folder));
+        notes.push(...(await take(step, host, { pid, now, admission })));
       } catch (error) {
         const why = error instanceof Error ? error.message : String(error);
         throw new CommandError(
@@ -169,7 +178,7 @@ function perform({ items, warnings }: Plan, host: Host, world: World): void {
     }
     line(world, done ? 'as is' : 'done', sayStep(step));
   }
-  for (const warning of warnings) line(world, 'note', warning);
+  for (const note of notes) line(world, 'note', note);
 }
 
 function line(world: World, word: string, text: string): void {

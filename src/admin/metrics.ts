@@ -2,6 +2,7 @@
  * picorelay metrics: the overview in the text format of Prometheus (version 0.0.4), for the textfile folder
  * of node_exporter, standard output, or HTTP.
  */
+import { actAsFolderOwner } from '../spool/become.ts';
 import { publishFile } from '../spool/disk.ts';
 import type { World } from './command.ts';
 import { spoolOf } from './mails.ts';
@@ -11,7 +12,7 @@ import { hostOf } from './status.ts';
 export function metrics({ file }: { readonly file: string | undefined }, world: World): number {
   const text = metricsNow(world);
   if (file === undefined) world.stdout.write(text);
-  else publishFile(file, text, world.pid);
+  else actAsFolderOwner(file, () => publishFile(file, text, world.pid));
   return 0;
 }
 

@@ -1,11 +1,13 @@
 /** picorelay run: the runner in the foreground, as a service or for one pass. */
 import { hostname } from 'node:os';
+import { resolve } from 'node:path';
 import type { Door } from '../listen/door.ts';
 import type { MetricsDoor } from '../listen/metrics.ts';
 import { type OpenRunner, type Outside, openRunner, stopOnSignals } from '../runner/open.ts';
 import { runQueue, serveQueue } from '../runner/run.ts';
 import { Supervisor } from '../runner/supervisor.ts';
 import { wakeRunner } from '../runner/wake.ts';
+import { requireRootsPath } from '../spool/path-owner.ts';
 import { CommandError, EX_TEMPFAIL, EX_USAGE, type World } from './command.ts';
 import { queuedMails } from './mails.ts';
 import { Progress } from './progress.ts';
@@ -149,6 +151,7 @@ async function openSocket(
     zoneMinutes,
     hostName: hostname(),
   };
+  if ('path' in where) requireRootsPath(resolve(where.path), 'new');
   const house = houseOf(spool, control, host, () => wakeRunner(spool.folder));
   return await openDoor(where, house, (reason) => log.fault(reason));
 }

@@ -1,5 +1,6 @@
 /** picorelay status: one screen that says how it does, and the same as a page (page.ts). */
 import { formatDuration } from '../control/duration.ts';
+import { actAsFolderOwner } from '../spool/become.ts';
 import { publishFile } from '../spool/disk.ts';
 import { columns, line } from './chart.ts';
 import { type Output, printJson, type World } from './command.ts';
@@ -19,7 +20,7 @@ export async function status({ html, json }: Options, world: World): Promise<num
     const { pageOf } = await import('./page.ts');
     const page = pageOf(spool, overview);
     if (html === '-') world.stdout.write(page);
-    else publishFile(html, page, world.pid);
+    else actAsFolderOwner(html, () => publishFile(html, page, world.pid));
     return 0;
   }
   if (json) printJson(world, overview);

@@ -6,6 +6,7 @@ import { escapeText } from '../mail/text.ts';
 import { processesOf, thisHost } from '../setup/host.ts';
 import { RECORD, readRecord, takeBack, writeRecord } from '../setup/perform.ts';
 import { planRemoval, type QueueState, sayMade, sayUndo } from '../setup/uninstall.ts';
+import { actAsOwner } from '../spool/become.ts';
 import { hasCode } from '../spool/disk.ts';
 import { Spool } from '../spool/spool.ts';
 import { CommandError, EX_TEMPFAIL, EX_USAGE, type World } from './command.ts';
@@ -90,15 +91,18 @@ function queueIn(folder: string, pid: number): QueueState | undefined {
   if (!fs.existsSync(folder)) return undefined;
   const spool = new Spool(folder, pid);
   try {
-    const { entries, foreign } = spool.list();
-    return {
-      waiting: entries.length + fs.readdirSync(`${folder}/incoming`).length,
-      undelivered: spool.listUndelivered().length,
-      odd: foreign.length + spool.countCorrupt(),
-    };
+    return actAsOwner(folder, () => {
+      const { entries, foreign } = spool.list();
+      return {
+        waiting: entries.length + fs.readdirSync(`${folder}/incoming`).length,
+        undelivered: spool.listUndelivered().length,
+        odd: foreign.length + spool.countCorrupt(),
+      };
+    });
   } catch (error) {
     // It was never used.
     if (hasCode(error, 'ENOENT')) return { waiting: 0, undelivered: 0, odd: 0 };
-    throw error;
+    const why = error instanceof Error ? error.message : String(error);
+    throw new CommandError(EX_TEMPFAIL, `cannot read the queue in ${folder}: ${why}`);
   }
 }

@@ -4,6 +4,7 @@ import { escapeText } from '../mail/text.ts';
 import { admissionOf } from '../runner/admission.ts';
 import { hasCode } from '../spool/disk.ts';
 import { takeStep } from '../spool/mend.ts';
+import { UnsafePath } from '../spool/path-owner.ts';
 import type { Spool } from '../spool/spool.ts';
 import { surveySpool } from '../spool/survey.ts';
 import { Takeover } from '../spool/takeover.ts';
@@ -99,7 +100,8 @@ export async function mend(
       try {
         if (step !== undefined) takeStep(spool, step, hands.now(), hands.sweep);
       } catch (error) {
-        if (!(error instanceof Error && 'code' in error)) throw error;
+        const told = error instanceof UnsafePath || (error instanceof Error && 'code' in error);
+        if (!told) throw error;
         trouble = error.message;
       }
       const mended = trouble === undefined;

@@ -2,15 +2,18 @@
  * Mail that waits in another program's queue: nullmailer's, dma's, msmtpq's and Postfix's. Read here, and
  * laid aside once it is queued by picorelay; never changed, and never erased.
  *
- * Hostile input: the folders, which others than root may write. Only regular files are opened, no links are
- * followed, and a file that has another name elsewhere is left alone: it may be somebody else's.
+ * Hostile input: the folders, which others than root may write. Each is entered as its owner. Only regular
+ * files are opened, no links are followed, and a file that has another name elsewhere is left alone: it may be
+ * somebody else's. What is laid aside is renamed between two folders that are held.
  */
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import { join } from 'node:path';
 import { parsePath } from '../mail/address.ts';
 import { type Delivery, parseInvocation } from '../sendmail/arguments.ts';
-import { hasCode, moveFile, putFolder } from '../spool/disk.ts';
+import { actAsFolderOwner } from '../spool/become.ts';
+import { hasCode, makeFolder, moveFile } from '../spool/disk.ts';
+import { HeldFolder } from '../spool/held.ts';
 import { readPieces } from '../spool/input.ts';
 
 /** A mail of another queue. */
@@ -39,24 +42,27 @@ const ASIDE = '.taken-by-picorelay';
 
 /** nullmailer's queue: one file with sender, recipients, an empty line and the message. */
 export function nullmailerQueue(folder: string): readonly Queued[] {
-  const files = filesIn(folder);
-  return [...files.keys()].map((name) => ({
-    id: name,
-    open: () => {
-      const fd = openQueued(folder, name, files);
-      return guarded(fd, () => {
-        const head = Buffer.alloc(Math.min(LONGEST_HEAD, fs.fstatSync(fd).size));
-        const length = fs.readSync(fd, head, 0, head.length, 0);
-        const { sender, recipients, end } = parseNullmailerHead(head.toString('latin1', 0, length));
-        return {
-          delivery: deliveryOf(sender, recipients),
-          pieces: from(fd, end),
-          close: () => fs.closeSync(fd),
-        };
-      });
-    },
-    settle: () => layAside(folder, [name]),
-  }));
+  return queueIn(folder, (files) =>
+    [...files.keys()].map((name) => ({
+      id: name,
+      open: () => {
+        const fd = openQueued(folder, name, files);
+        return guarded(fd, () => {
+          const head = Buffer.alloc(Math.min(LONGEST_HEAD, fs.fstatSync(fd).size));
+          const length = fs.readSync(fd, head, 0, head.length, 0);
+          const { sender, recipients, end } = parseNullmailerHead(
+            head.toString('latin1', 0, length),
+          );
+          return {
+            delivery: deliveryOf(sender, recipients),
+            pieces: from(fd, end),
+            close: () => fs.closeSync(fd),
+          };
+        });
+      },
+      settle: () => layAside(folder, [name]),
+    })),
+  );
 }
 
 /**
@@ -76,25 +82,26 @@ export function parseNullmailerHead(text: string): {
 
 /** dma's spool: Q… with the envelope of one recipient, M… with the message. */
 export function dmaQueue(folder: string): readonly Queued[] {
-  const files = filesIn(folder);
-  return [...files.keys()]
-    .filter((name) => name.startsWith('Q'))
-    .map((name) => {
-      const message = `M${name.slice(1)}`;
-      return {
-        id: name.slice(1),
-        open: () => {
-          const { sender, recipient } = parseDmaEnvelope(readSmall(folder, name, files));
-          const fd = openQueued(folder, message, files);
-          return {
-            delivery: deliveryOf(sender, [recipient]),
-            pieces: from(fd, 0),
-            close: () => fs.closeSync(fd),
-          };
-        },
-        settle: () => layAside(folder, [name, message]),
-      };
-    });
+  return queueIn(folder, (files) =>
+    [...files.keys()]
+      .filter((name) => name.startsWith('Q'))
+      .map((name) => {
+        const message = `M${name.slice(1)}`;
+        return {
+          id: name.slice(1),
+          open: () => {
+            const { sender, recipient } = parseDmaEnvelope(readSmall(folder, name, files));
+            const fd = openQueued(folder, message, files);
+            return {
+              delivery: deliveryOf(sender, [recipient]),
+              pieces: from(fd, 0),
+              close: () => fs.closeSync(fd),
+            };
+          },
+          settle: () => layAside(folder, [name, message]),
+        };
+      }),
+  );
 }
 
 /** @throws Error when the text is no envelope of dma's */
@@ -112,29 +119,30 @@ export function parseDmaEnvelope(text: string): {
 
 /** msmtpq's queue: ID.msmtp with msmtp's arguments, ID.mail with the message. */
 export function msmtpQueue(folder: string): readonly Queued[] {
-  const files = filesIn(folder);
-  return [...files.keys()]
-    .filter((name) => name.endsWith('.msmtp'))
-    .map((name) => {
-      const id = name.slice(0, -'.msmtp'.length);
-      return {
-        id,
-        open: () => {
-          const words = sendmailWords(readSmall(folder, name, files).trim().split(/\s+/));
-          const invocation = parseInvocation('sendmail', words);
-          if (invocation.mode !== 'deliver') {
-            throw new Error('problem' in invocation ? invocation.problem : 'it is no message');
-          }
-          const fd = openQueued(folder, `${id}.mail`, files);
-          return {
-            delivery: { ...invocation, dotEnds: false },
-            pieces: from(fd, 0),
-            close: () => fs.closeSync(fd),
-          };
-        },
-        settle: () => layAside(folder, [name, `${id}.mail`]),
-      };
-    });
+  return queueIn(folder, (files) =>
+    [...files.keys()]
+      .filter((name) => name.endsWith('.msmtp'))
+      .map((name) => {
+        const id = name.slice(0, -'.msmtp'.length);
+        return {
+          id,
+          open: () => {
+            const words = sendmailWords(readSmall(folder, name, files).trim().split(/\s+/));
+            const invocation = parseInvocation('sendmail', words);
+            if (invocation.mode !== 'deliver') {
+              throw new Error('problem' in invocation ? invocation.problem : 'it is no message');
+            }
+            const fd = openQueued(folder, `${id}.mail`, files);
+            return {
+              delivery: { ...invocation, dotEnds: false },
+              pieces: from(fd, 0),
+              close: () => fs.closeSync(fd),
+            };
+          },
+          settle: () => layAside(folder, [name, `${id}.mail`]),
+        };
+      }),
+  );
 }
 
 /** msmtp's arguments as sendmail takes them: what it says about its own configuration is left out. */
@@ -179,7 +187,7 @@ export function postfixQueue(): readonly Queued[] {
       };
     },
     settle: () => {
-      if (queue === 'maildrop') layAside(join(spool, queue), [id], join(spool, ASIDE));
+      if (queue === 'maildrop') layAside(join(spool, queue), [id], spool);
       else tool(['postsuper', '-h', id]);
     },
   }));
@@ -198,11 +206,13 @@ export function parsePostcat(text: string): {
 
 function idsBelow(folder: string): readonly string[] {
   try {
-    return fs
-      .readdirSync(folder, { recursive: true, withFileTypes: true })
-      .filter((each) => each.isFile() && /^[0-9A-Za-z]{6,30}$/.test(each.name))
-      .map(({ name }) => name)
-      .sort();
+    return actAsFolderOwner(join(folder, '*'), () =>
+      fs
+        .readdirSync(folder, { recursive: true, withFileTypes: true })
+        .filter((each) => each.isFile() && /^[0-9A-Za-z]{6,30}$/.test(each.name))
+        .map(({ name }) => name)
+        .sort(),
+    );
   } catch (error) {
     if (hasCode(error, 'ENOENT')) return [];
     throw error;
@@ -250,25 +260,42 @@ function deliveryOf(sender: string, recipients: readonly string[]): Delivery {
   };
 }
 
+type Files = ReadonlyMap<string, { readonly inode: number; readonly names: number }>;
+
+/** The mails of a queue in a folder, which is looked into, and from which they are taken, as its owner. */
+function queueIn(folder: string, read: (files: Files) => readonly Queued[]): readonly Queued[] {
+  if (!fs.existsSync(folder)) return [];
+  const asOwner = <T>(action: () => T): T => actAsFolderOwner(join(folder, '*'), action);
+  return asOwner(() => read(filesIn(folder))).map(({ id, open, settle }) => ({
+    id,
+    open: () => asOwner(open),
+    settle: () => asOwner(settle),
+  }));
+}
+
 /** The regular files of a folder, the oldest first, with the number of names that each has in it. */
-function filesIn(
-  folder: string,
-): ReadonlyMap<string, { readonly inode: number; readonly names: number }> {
-  const inodes = inodesIn(folder);
+function filesIn(folder: string): Files {
+  const inodes = inodesIn(folder, 'ENOENT');
   const counts = new Map<number, number>();
   // What was taken earlier shares its message with what is still here.
-  for (const { inode } of [...inodes, ...inodesIn(join(folder, ASIDE))]) {
+  // An earlier release laid it aside as root, also in a folder of another user's.
+  const taken = inodesIn(join(folder, ASIDE), 'ENOENT', 'EACCES');
+  for (const { inode } of [...inodes, ...taken]) {
     counts.set(inode, (counts.get(inode) ?? 0) + 1);
   }
   return new Map(inodes.map(({ name, inode }) => [name, { inode, names: counts.get(inode) ?? 0 }]));
 }
 
-function inodesIn(folder: string): readonly { readonly name: string; readonly inode: number }[] {
+/** @param none codes of errors that mean that there is nothing */
+function inodesIn(
+  folder: string,
+  ...none: readonly string[]
+): readonly { readonly name: string; readonly inode: number }[] {
   let names: readonly string[];
   try {
     names = fs.readdirSync(folder).sort();
   } catch (error) {
-    if (hasCode(error, 'ENOENT')) return [];
+    if (hasCode(error, ...none)) return [];
     throw error;
   }
   return names
@@ -279,7 +306,7 @@ function inodesIn(folder: string): readonly { readonly name: string; readonly in
     .sort((one, other) => one.time - other.time);
 }
 
-function openQueued(folder: string, name: string, files: ReturnType<typeof filesIn>): number {
+function openQueued(folder: string, name: string, files: Files): number {
   const known = files.get(name);
   if (known === undefined) throw new Error(`there is no ${name}`);
   const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = fs.constants;
@@ -292,7 +319,7 @@ function openQueued(folder: string, name: string, files: ReturnType<typeof files
   });
 }
 
-function readSmall(folder: string, name: string, files: ReturnType<typeof filesIn>): string {
+function readSmall(folder: string, name: string, files: Files): string {
   const fd = openQueued(folder, name, files);
   try {
     const bytes = Buffer.alloc(LONGEST_HEAD);
@@ -323,11 +350,27 @@ function guarded<T>(fd: number, action: () => T): T {
   }
 }
 
-function layAside(
-  folder: string,
-  names: readonly string[],
-  aside: string = join(folder, ASIDE),
-): void {
-  putFolder(aside, { mode: 0o700, uid: 0, gid: 0 });
-  for (const name of names) moveFile(join(folder, name), join(aside, name));
+/**
+ * Whoever may write the queue's folder could put a link in the place of the other one.
+ * @param home the folder that holds the one for what was taken
+ */
+function layAside(folder: string, names: readonly string[], home: string = folder): void {
+  const from = HeldFolder.open(fs.realpathSync(folder));
+  const within = HeldFolder.open(fs.realpathSync(home));
+  let aside: HeldFolder | undefined;
+  try {
+    if (from === undefined || within === undefined) throw new Error(`${folder} no longer exists`);
+    makeFolder(within.at(ASIDE), 0o700);
+    aside = within.folder(ASIDE);
+    if (aside === undefined) throw new Error(`${home}/${ASIDE} no longer exists`);
+    const { uid, mode } = aside.held.status;
+    if (uid !== process.geteuid?.() || (mode & 0o022) !== 0) {
+      throw new Error(
+        `${aside.name} belongs to user id ${uid}, or other users can write it: remove it`,
+      );
+    }
+    for (const name of names) moveFile(from.at(name), aside.at(name));
+  } finally {
+    for (const each of [from, within, aside]) each?.close();
+  }
 }

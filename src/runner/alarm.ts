@@ -26,6 +26,7 @@ import {
 } from '../queue/alert.ts';
 import { parsePaces } from '../queue/rate.ts';
 import { hasCode, replaceText } from '../spool/disk.ts';
+import { requireRootsPath } from '../spool/path-owner.ts';
 import type { Spool } from '../spool/spool.ts';
 import { runCommand } from './command.ts';
 import { endingSecrets } from './secrets.ts';
@@ -156,6 +157,7 @@ export class Alarm {
           return true;
         }
         case 'file':
+          requireRootsPath(road.path);
           replaceText(road.path, formatNews(host, { begun: news.told, over: [] }));
           return true;
         case 'post': {

@@ -5,6 +5,7 @@ import { openSink, type Sink } from '../log/sink.ts';
 import type { OnLine } from '../relay/dialogue.ts';
 import { becomeOwner } from '../spool/become.ts';
 import { hasCode, keptAppender } from '../spool/disk.ts';
+import { requireRootsPath } from '../spool/path-owner.ts';
 import { Spool } from '../spool/spool.ts';
 import type { World } from './settlement.ts';
 
@@ -44,7 +45,7 @@ export function openRunner(control: Control, pid: number, outside: Outside): Ope
     if (destination === 'stderr' && outside.onEvent !== undefined) return;
     sink ??= openSink(destination, {
       stderr: outside.stderr,
-      append: keptAppender(),
+      append: keptAppender(requireRootsPath),
       now: outside.now,
     });
     sink.write(line);

@@ -6,6 +6,7 @@
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import { hasCode } from '../spool/disk.ts';
+import { pathOwner, UnsafePath } from '../spool/path-owner.ts';
 
 /** What lies at a path, without following a link. */
 export type Found =
@@ -45,6 +46,8 @@ export interface Alternative {
 /** The host, as a plan asks it. */
 export interface Host {
   at(path: string): Found;
+  /** Who decides what a path leads to: the user id (0 is root), or why root does not go there. */
+  pathOwner(path: string): number | string;
   user(name: string): Account | undefined;
   userName(uid: number): string | undefined;
   /** The id of a group. */
@@ -70,6 +73,14 @@ const LONGEST = 64 * 1024;
 export function thisHost(): Host {
   return {
     at: look,
+    pathOwner: (path) => {
+      try {
+        return pathOwner(path).uid;
+      } catch (error) {
+        if (error instanceof UnsafePath) return error.message;
+        throw error;
+      }
+    },
     user: (name) => {
       const [, , uid, gid] = entryOf('passwd', name);
       return uid === undefined || gid === undefined
@@ -126,6 +137,25 @@ export function processesOf(uid: number): readonly number[] {
 /** The processes that run one of these programs. */
 export function runningFrom(executables: readonly string[]): readonly number[] {
   return processes((folder) => executables.includes(fs.readlinkSync(`${folder}/exe`)));
+}
+
+/** The processes of root that have a file in this folder open. */
+export function rootsProcessesIn(folder: string): readonly number[] {
+  return processes((process) => {
+    if (fs.statSync(process).uid !== 0) return false;
+    const files = fs.readdirSync(`${process}/fd`).map((fd) => targetOf(`${process}/fd/${fd}`));
+    return files.some((file) => file.startsWith(`${folder}/`));
+  });
+}
+
+/** What a link leads to; nothing where it is gone by now. */
+function targetOf(link: string): string {
+  try {
+    return fs.readlinkSync(link);
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return '';
+    throw error;
+  }
 }
 
 function processes(fits: (folder: string) => boolean): readonly number[] {

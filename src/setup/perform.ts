@@ -6,11 +6,9 @@
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import { dirname } from 'node:path';
-import { actAs } from '../spool/become.ts';
+import { actAs, actAsFolderOwner } from '../spool/become.ts';
 import {
-  emptyFolder,
   eraseFile,
-  giveFolder,
   hasCode,
   moveFile,
   putFile,
@@ -18,7 +16,11 @@ import {
   putLink,
   removeFolder,
 } from '../spool/disk.ts';
+import { giveFile } from '../spool/held.ts';
 import { makeLayout } from '../spool/layout.ts';
+import { pathOwner, requireRootsPath } from '../spool/path-owner.ts';
+import { removeSpool } from '../spool/remove.ts';
+import { type Giving, giveSpool } from './give-spool.ts';
 import { type Host, TOOLS_PATH } from './host.ts';
 import { formatRecord, type Made, madeBy, parseRecord, type Step } from './steps.ts';
 import type { Undo } from './uninstall.ts';
@@ -50,7 +52,7 @@ export function writeRecord(made: readonly Made[]): void {
     removeFolder(folder);
     return;
   }
-  putFolder(folder, { mode: 0o755, ...ROOT });
+  if (!fs.existsSync(folder)) putFolder(folder, { mode: 0o755, ...ROOT });
   putFile(RECORD, formatRecord(made), { mode: 0o644, ...ROOT });
 }
 
@@ -75,9 +77,25 @@ const ROOT = { uid: 0, gid: 0 } as const;
 
 /**
  * Takes one step.
+ * @returns what the admin should know of it, one line each
+ * @throws UnsafePath where another user decides what a path leads to
  * @throws the system call's error, or Error with what a tool said
  */
-export function take(step: Step, host: Host, pid: number): void {
+export async function take(step: Step, host: Host, giving: Giving): Promise<readonly string[]> {
+  if ('path' in step && !isOfLog(step)) requireRootsPath(step.path);
+  if (step.kind !== 'spool') {
+    takePlain(step, host);
+    return [];
+  }
+  const { uid, gid } = account(host, step.user);
+  let notes: readonly string[] = [];
+  if (host.at(step.path).kind === 'nothing') putFolder(step.path, { mode: 0o711, uid, gid });
+  else notes = await giveSpool(step.path, uid, gid, giving);
+  actAs(uid, gid, () => makeLayout(step.path, giving.pid));
+  return notes;
+}
+
+function takePlain(step: Exclude<Step, { readonly kind: 'spool' }>, host: Host): void {
   switch (step.kind) {
     case 'group':
     case 'user':
@@ -95,9 +113,18 @@ export function take(step: Step, host: Host, pid: number): void {
       const { user, group, mode } = step;
       const uid = user === undefined ? 0 : account(host, user).uid;
       const gid = group === undefined ? 0 : groupId(host, group);
-      putFile(step.path, step.text, { mode, uid, gid });
+      const put = (): void => putFile(step.path, step.text, { mode, uid, gid });
+      // The log may lie in a folder of the user who writes it: then it is made as that user.
+      if (isOfLog(step) && pathOwner(step.path).uid === uid) actAs(uid, gid, put);
+      else {
+        requireRootsPath(step.path);
+        put();
+      }
       return;
     }
+    case 'rights':
+      giveFile(step.path, { mode: step.mode, uid: 0, gid: groupId(host, step.group) });
+      return;
     case 'erase':
       eraseFile(step.path);
       return;
@@ -119,13 +146,6 @@ export function take(step: Step, host: Host, pid: number): void {
       tool(['update-alternatives', '--set', group, target]);
       return;
     }
-    case 'spool': {
-      const { uid, gid } = account(host, step.user);
-      if (host.at(step.path).kind === 'nothing') putFolder(step.path, { mode: 0o711, uid, gid });
-      else giveFolder(step.path, uid, gid);
-      actAs(uid, gid, () => makeLayout(step.path, pid));
-      return;
-    }
     case 'units':
       tool(['systemctl', 'daemon-reload']);
       tool(['systemctl', 'enable', '--now', ...step.names]);
@@ -133,11 +153,16 @@ export function take(step: Step, host: Host, pid: number): void {
   }
 }
 
-/** Takes one step back. */
+/**
+ * Takes one step back.
+ * @throws UnsafePath where another user decides what a path leads to
+ * @throws the system call's error, or Error with what a tool said
+ */
 export function takeBack(undo: Undo, host: Host): void {
+  if ('path' in undo && undo.kind !== 'erase') requireRootsPath(undo.path);
   switch (undo.kind) {
     case 'erase':
-      eraseFile(undo.path);
+      actAsFolderOwner(undo.path, () => eraseFile(undo.path));
       return;
     case 'folder':
       removeFolder(undo.path);
@@ -146,6 +171,7 @@ export function takeBack(undo: Undo, host: Host): void {
       tool(['dpkg-divert', '--local', '--rename', '--remove', undo.path]);
       return;
     case 'rename':
+      requireRootsPath(undo.to);
       moveFile(undo.from, undo.to);
       return;
     case 'alternative':
@@ -154,12 +180,9 @@ export function takeBack(undo: Undo, host: Host): void {
         tool(['update-alternatives', '--set', undo.group, undo.chosen]);
       }
       return;
-    case 'spool': {
-      const { uid, gid } = account(host, undo.user);
-      actAs(uid, gid, () => emptyFolder(undo.path));
-      if (!removeFolder(undo.path)) throw new Error(`${undo.path} is in use`);
+    case 'spool':
+      removeSpool(undo.path);
       return;
-    }
     case 'user':
       tool([host.hasTool('userdel') ? 'userdel' : 'deluser', undo.name]);
       return;
@@ -176,6 +199,10 @@ export function takeBack(undo: Undo, host: Host): void {
       tool(['systemctl', 'daemon-reload']);
       return;
   }
+}
+
+function isOfLog(step: Step): boolean {
+  return step.kind === 'file' && step.role === 'log';
 }
 
 function account(host: Host, name: string): { readonly uid: number; readonly gid: number } {

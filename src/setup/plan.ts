@@ -3,7 +3,9 @@
  * already, and what speaks against it. The host is only asked, through an interface; nothing is changed
  * here. src/setup/perform.ts takes the steps.
  */
+import { dirname } from 'node:path';
 import { type ControlName, catalogue } from '../control/catalogue.ts';
+import { FOLDERS } from '../spool/layout.ts';
 import type { Found, Host } from './host.ts';
 import {
   commandOf,
@@ -111,6 +113,8 @@ class Planner {
   readonly #problems: string[] = [];
   readonly #warnings: string[] = [];
   readonly #replaced: string[] = [];
+  /** Folders of which a problem is told. */
+  readonly #checked = new Set<string>();
 
   constructor(wish: Wish, host: Host) {
     this.#wish = wish;
@@ -226,16 +230,8 @@ class Planner {
       const path = `${control}/${name}`;
       const found = this.#host.at(path);
       if (found.kind !== 'file') continue;
-      const { text } = found;
-      this.#file({
-        kind: 'file',
-        role: 'control',
-        path,
-        text,
-        mode: 0o640,
-        group: user,
-        secret: true,
-      });
+      const done = found.mode === 0o640 && found.uid === 0 && found.gid === this.#host.group(user);
+      this.#add({ kind: 'rights', path, mode: 0o640, group: user }, done);
     }
   }
 
@@ -254,7 +250,10 @@ class Planner {
     }
     const folder = '/etc/logrotate.d';
     if (this.#host.at(folder).kind !== 'folder') return;
-    this.#own(`${folder}/picorelay`, logrotateFile(this.#service()));
+    this.#own(
+      `${folder}/picorelay`,
+      logrotateFile(this.#service(), this.#host.pathOwner(log) !== 0),
+    );
   }
 
   spool(): void {
@@ -271,10 +270,15 @@ class Planner {
       );
       return;
     }
+    const own = (name: string): boolean => {
+      const inner = this.#host.at(`${spool}/${name}`);
+      return inner.kind === 'folder' && inner.uid === account?.uid;
+    };
     const done =
       found.kind === 'folder' &&
       found.uid === account?.uid &&
-      this.#host.at(`${spool}/version`).kind === 'file';
+      this.#host.at(`${spool}/version`).kind === 'file' &&
+      FOLDERS.every(([name]) => own(name));
     this.#add({ kind: 'spool', path: spool, user }, done);
   }
 
@@ -453,7 +457,24 @@ class Planner {
   }
 
   #add(step: Step, done: boolean): void {
+    if (!done && 'path' in step) this.#checkPath(step.path, step);
     this.#items.push({ step, done });
+  }
+
+  /** Root goes only where nobody else can put a link or a folder in its way. */
+  #checkPath(path: string, step: Step): void {
+    const folder = dirname(path);
+    if (this.#checked.has(folder)) return;
+    const owner = this.#host.pathOwner(path);
+    if (owner === 0) return;
+    const isLog = step.kind === 'file' && step.role === 'log';
+    if (isLog && owner === this.#host.user(this.#wish.user)?.uid) return;
+    this.#checked.add(folder);
+    this.#problems.push(
+      typeof owner === 'string'
+        ? owner
+        : `${path}: user id ${owner} can change where this path leads, so root does not write there: choose a folder that only root can change, or chown root ${folder}`,
+    );
   }
 }
 

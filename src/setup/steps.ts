@@ -12,6 +12,13 @@ export type Step =
   /** `group`: what is made in it belongs to that group. */
   | { readonly kind: 'folder'; readonly path: string; readonly group?: string }
   | FileStep
+  /** Closes a file of a secret that is there already, and lets the group read it. */
+  | {
+      readonly kind: 'rights';
+      readonly path: string;
+      readonly mode: number;
+      readonly group: string;
+    }
   /** A control file that contradicts another one goes. */
   | { readonly kind: 'erase'; readonly path: string }
   | { readonly kind: 'link'; readonly path: string; readonly target: string }
@@ -85,6 +92,7 @@ export function madeBy(step: Step): Made | undefined {
       return { kind: 'folder', path: step.path };
     case 'file':
       return { kind: 'file', path: step.path, role: step.role };
+    case 'rights':
     case 'erase':
       return undefined;
     case 'link':
@@ -114,6 +122,8 @@ export function sayStep(step: Step): string {
       return `folder ${step.path}${step.group === undefined ? '' : ` (2755 root:${step.group})`}`;
     case 'file':
       return `${step.path}${ofMode(step)}${shownText(step)}`;
+    case 'rights':
+      return `${step.path} (${step.mode.toString(8)} root:${step.group})`;
     case 'erase':
       return `${step.path} removed, another file takes its place`;
     case 'link':

@@ -109,9 +109,12 @@ WantedBy=paths.target
   ]);
 }
 
-/** A file of /etc/logrotate.d. */
-export function logrotateFile({ user, log = '' }: Service): string {
-  return `${quoted(log)} {
+/**
+ * A file of /etc/logrotate.d.
+ * @param own whether the log lies in a folder of its user's, where root must not rename and make files
+ */
+export function logrotateFile({ user, log = '' }: Service, own: boolean): string {
+  return `${quoted(log)} {${own ? `\n\tsu ${user} ${user}` : ''}
 	weekly
 	rotate 8
 	compress

@@ -29,23 +29,17 @@ export function setDescriptorMode(fd: number, mode: number): void {
   fs.fchmodSync(fd, mode);
 }
 
-/** open(2): the place in the file system alone, whatever the rights on the file. Linux's own. */
-const O_PATH = 0x200000;
+/** The path of what a descriptor is open to, also where that was opened for its place alone (O_PATH). */
+const pathOf = (fd: number): string => `/proc/self/fd/${fd}`;
 
-/** Sets the mode of a file or folder, never of what a link leads to; nothing happens where it is gone. */
-export function setMode(path: string, mode: number): void {
-  let fd: number;
-  try {
-    fd = fs.openSync(path, O_PATH | fs.constants.O_NOFOLLOW);
-  } catch (error) {
-    if (hasCode(error, 'ENOENT')) return;
-    throw error;
-  }
-  try {
-    fs.chmodSync(`/proc/self/fd/${fd}`, mode);
-  } finally {
-    fs.closeSync(fd);
-  }
+/** Sets the mode of what a descriptor is open to. */
+export function setHeldMode(fd: number, mode: number): void {
+  fs.chmodSync(pathOf(fd), mode);
+}
+
+/** Gives what a descriptor is open to to a user and a group. */
+export function setHeldOwner(fd: number, uid: number, gid: number): void {
+  fs.chownSync(pathOf(fd), uid, gid);
 }
 
 /** Writes all bytes at the file's end, or at `position`; a short write goes on where it stopped. */
@@ -188,7 +182,8 @@ export function eraseFolder(path: fs.PathLike): boolean {
 
 /** Appends text to a file, made when missing, and waits until it is on the disk. */
 export function appendText(path: string, text: string): void {
-  writeSynced(path, 'a', text);
+  const { O_WRONLY, O_CREAT, O_APPEND, O_NOFOLLOW } = fs.constants;
+  writeSynced(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, text);
 }
 
 /** Replaces a file's text; for records that are no loss when a power cut leaves them empty. */
@@ -217,7 +212,9 @@ export function readRecord(path: string): string {
  * @param scratch a free name on the same file system
  */
 export function replaceDurably(path: string, scratch: string, text: string): void {
-  writeSynced(scratch, 'w', text);
+  // Left by a process of this pid that was killed, or put there by somebody else: it is not written to.
+  eraseFile(scratch);
+  writeSynced(scratch, 'wx', text);
   fs.renameSync(scratch, path);
 }
 
@@ -228,18 +225,31 @@ export function replaceDurably(path: string, scratch: string, text: string): voi
  */
 export function makeFolder(path: string, mode: number): readonly string[] {
   const umask = process.umask(0);
-  let first: string | undefined;
   try {
-    first = fs.mkdirSync(path, { recursive: true, mode });
+    return makeFolders(path, mode);
   } finally {
     process.umask(umask);
   }
-  const parents: string[] = [];
-  if (first === undefined) return parents;
-  for (let made = path; made.length >= first.length; made = dirname(made)) {
-    parents.push(dirname(made));
+}
+
+/** One at a time: mkdir(2) follows no link at its end, and what is there is left to its user. */
+function makeFolders(path: string, mode: number): readonly string[] {
+  const above = dirname(path);
+  try {
+    fs.mkdirSync(path, mode);
+    return [above];
+  } catch (error) {
+    if (hasCode(error, 'EEXIST')) return [];
+    if (!hasCode(error, 'ENOENT') || above === path) throw error;
   }
-  return parents;
+  const parents = makeFolders(above, mode);
+  try {
+    fs.mkdirSync(path, mode);
+  } catch (error) {
+    // Another process was faster.
+    if (!hasCode(error, 'EEXIST')) throw error;
+  }
+  return [above, ...parents];
 }
 
 /**
@@ -255,7 +265,7 @@ export function hasCode(error: unknown, ...codes: readonly string[]): boolean {
   return error instanceof Error && 'code' in error && codes.includes(String(error.code));
 }
 
-function writeSynced(path: string, flags: string, text: string): void {
+function writeSynced(path: string, flags: string | number, text: string): void {
   const fd = fs.openSync(path, flags, fileMode);
   try {
     writeAll(fd, Buffer.from(text));
@@ -275,16 +285,29 @@ export function appendLine(path: string, line: string): void {
   }
 }
 
+/** @throws Error for a file that has another name elsewhere: it may be somebody else's */
+function openLog(path: string): number {
+  const fd = fs.openSync(path, 'a', PRIVATE);
+  const status = fs.fstatSync(fd);
+  if (!status.isFile() || status.nlink < 2) return fd;
+  fs.closeSync(fd);
+  throw new Error(`${path} has another hard link: remove it, and a new log file is created`);
+}
+
 /** A log file stays open for so long, in milliseconds: one that was rotated is left soon. */
 const LOG_KEPT = 1000;
 
-/** Adds lines to log files and devices as appendLine does, without opening them for each. */
-export function keptAppender(): typeof appendLine {
+/**
+ * Adds lines to log files and devices as appendLine does, without opening them for each.
+ * @param check throws for a path that must not be opened
+ */
+export function keptAppender(check: (path: string) => void): typeof appendLine {
   const open = new Map<string, number>();
   return (path, line) => {
     let fd = open.get(path);
     if (fd === undefined) {
-      const fresh = fs.openSync(path, 'a', PRIVATE);
+      check(path);
+      const fresh = openLog(path);
       open.set(path, fresh);
       setTimeout(() => {
         open.delete(path);
@@ -352,13 +375,12 @@ export function putLink(path: string, target: string): void {
   fs.renameSync(scratch, path);
 }
 
-/** Makes a folder, or gives one that is there these rights; the folder above it has to be there. */
+/**
+ * Makes a folder with these rights; the folder above it has to be there.
+ * @throws the system call's error, EEXIST where something has that name
+ */
 export function putFolder(path: string, { mode, uid, gid }: Rights): void {
-  try {
-    fs.mkdirSync(path, 0o700);
-  } catch (error) {
-    if (!hasCode(error, 'EEXIST')) throw error;
-  }
+  fs.mkdirSync(path, 0o700);
   const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW } = fs.constants;
   const fd = fs.openSync(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
   try {
@@ -366,14 +388,6 @@ export function putFolder(path: string, { mode, uid, gid }: Rights): void {
     fs.fchmodSync(fd, mode);
   } finally {
     fs.closeSync(fd);
-  }
-}
-
-/** Gives a folder and all that is in it to a user. Links are not followed. */
-export function giveFolder(path: string, uid: number, gid: number): void {
-  fs.lchownSync(path, uid, gid);
-  for (const name of fs.readdirSync(path, { recursive: true, encoding: 'utf8' })) {
-    fs.lchownSync(`${path}/${name}`, uid, gid);
   }
 }
 
@@ -386,11 +400,6 @@ export function removeFolder(path: string): boolean {
     if (hasCode(error, 'ENOENT', 'ENOTEMPTY', 'EEXIST')) return false;
     throw error;
   }
-}
-
-/** Removes what is in a folder, and the folders in it. Links are not followed. */
-export function emptyFolder(path: string): void {
-  for (const name of fs.readdirSync(path)) fs.rmSync(`${path}/${name}`, { recursive: true });
 }
 
 /**

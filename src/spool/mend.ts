@@ -3,19 +3,23 @@
  * submissions, because an entry is claimed before it is touched, and what is gone by then has been dealt
  * with by somebody else. Nothing is replaced, and no message's only copy is erased.
  */
-import { basename, join } from 'node:path';
+import fs from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import {
   appendText,
   copyOver,
   eraseFile,
   makeFolder,
   moveFile,
-  setMode,
+  setHeldMode,
   syncFolder,
 } from './disk.ts';
+import { Held, HeldFolder } from './held.ts';
 import { formatName, reasonName, resultName } from './name.ts';
+import { UnsafePath } from './path-owner.ts';
 import { formatAttempt } from './result.ts';
 import type { Entry, Spool } from './spool.ts';
+import { kindOf } from './survey.ts';
 import type { Step } from './verify.ts';
 
 /**
@@ -35,7 +39,7 @@ export function takeStep(spool: Spool, step: Step, now: number, sweep: () => voi
       spool.makeLayout();
       return;
     case 'set mode':
-      setMode(at(step.path), step.mode);
+      setMode(spool.folder, step);
       return;
     case 'set aside':
       setAside(spool, step.path, step.reason);
@@ -63,6 +67,26 @@ export function takeStep(spool: Spool, step: Step, now: number, sweep: () => voi
       return;
     case 'sweep':
       sweep();
+  }
+}
+
+/** @throws UnsafePath where something else has the name by now */
+function setMode(spool: string, { path, mode, was }: Step & { do: 'set mode' }): void {
+  const folder = HeldFolder.open(join(fs.realpathSync(spool), dirname(path)));
+  const held = folder && Held.at(folder.at(basename(path)));
+  try {
+    if (folder === undefined || held === undefined) return;
+    const { status, mount } = held;
+    const same =
+      `${status.dev}:${status.ino}` === was.file &&
+      kindOf(status) === was.kind &&
+      status.uid === was.uid;
+    if (!same) throw new UnsafePath('it was replaced after it was examined');
+    if (mount !== folder.held.mount) throw new UnsafePath('it is a mount point: unmount it');
+    setHeldMode(held.fd, mode);
+  } finally {
+    held?.close();
+    folder?.close();
   }
 }
 

@@ -100,7 +100,8 @@ function statusOf(path: string): Status | undefined {
   };
 }
 
-function kindOf(status: fs.Stats): FileKind {
+/** What stat(2) says of the kind of an object. */
+export function kindOf(status: fs.Stats): FileKind {
   if (status.isFile()) return 'file';
   if (status.isDirectory()) return 'folder';
   if (status.isSymbolicLink()) return 'link';

@@ -63,7 +63,13 @@ export interface Survey {
 export type Step =
   | { readonly do: 'make folder'; readonly name: string; readonly mode: number }
   | { readonly do: 'write version' }
-  | { readonly do: 'set mode'; readonly path: string; readonly mode: number }
+  /** `was`: what is to get the mode, and nothing else that has its name by then. */
+  | {
+      readonly do: 'set mode';
+      readonly path: string;
+      readonly mode: number;
+      readonly was: Pick<Status, 'kind' | 'file' | 'uid'>;
+    }
   /** To corrupt/, with the reason. */
   | { readonly do: 'set aside'; readonly path: string; readonly reason: string }
   /** Of an entry that must be claimed before, because a runner may have it in mind. */
@@ -109,10 +115,16 @@ export function verifySpool(survey: Survey): readonly Finding[] {
   if (layout.some(({ path, step }) => path === 'version' && step === undefined)) return layout;
   const findings = [...layout];
   const suspects = survey.files.filter(({ name }) => !STILL_OPEN.test(name));
-  for (const file of suspects) findings.push(...judgeFile(file, survey));
+  const outside = namesOutside(suspects);
+  for (const file of suspects) {
+    const found = judgeFile(file, survey);
+    // In a spool of root's such a file may be the host's: only a copy of it gets another mode.
+    const foreign = survey.uid === 0 && outside.has(file);
+    findings.push(...(foreign ? found.filter(({ step }) => step?.do !== 'set mode') : found));
+  }
   findings.push(...judgeStates(suspects, survey));
   findings.push(...judgeCompanions(suspects, survey));
-  findings.push(...judgeLinks(suspects, new Set(findings.map(({ path }) => path))));
+  findings.push(...judgeLinks(outside, new Set(findings.map(({ path }) => path))));
   for (const pid of survey.recorded) {
     if (survey.alive.has(pid)) continue;
     const path = `run/${pid}`;
@@ -163,7 +175,7 @@ function judgeLayout(survey: Survey): readonly Finding[] {
 
 function judgeMode(
   path: string,
-  { uid, mode }: Status,
+  { kind, file, uid, mode }: Status,
   wanted: number,
   survey: Survey,
 ): readonly Finding[] {
@@ -180,7 +192,7 @@ function judgeMode(
   if ((mode & ~0o2000) === wanted) return [];
   const problem = `its mode is ${octal(mode & ~0o2000)}, not ${octal(wanted)}`;
   const kept = wanted | (mode & 0o2000);
-  return [{ path, problem, step: { do: 'set mode', path, mode: kept } }];
+  return [{ path, problem, step: { do: 'set mode', path, mode: kept, was: { kind, file, uid } } }];
 }
 
 /** What one file by itself tells. */
@@ -355,27 +367,33 @@ function judgeCompanions(files: readonly MailFile[], { now }: Survey): readonly 
   return findings;
 }
 
-/** Files of which somebody has a name outside the spool. */
-function judgeLinks(files: readonly MailFile[], judged: ReadonlySet<string>): readonly Finding[] {
+/** Files of which somebody has names outside the spool, each with how many. */
+function namesOutside(files: readonly MailFile[]): ReadonlyMap<MailFile, number> {
   const names = new Map<string, MailFile[]>();
   for (const file of files) {
     if (file.kind === 'file') names.set(file.file, [...(names.get(file.file) ?? []), file]);
   }
-  return [...names.values()].flatMap((same) => {
-    const links = Math.max(...same.map((file) => file.links));
-    if (links <= same.length) return [];
-    return same.flatMap((file): Finding[] => {
-      const { folder, name } = file;
-      const path = `${folder}/${name}`;
-      if (folder === 'tmp' || folder === 'corrupt' || judged.has(path)) return [];
-      const outside = links - same.length;
-      const problem = `it has ${outside === 1 ? 'a name' : `${outside} names`} outside the spool, by which somebody may change it`;
-      const parsed = folder === 'spool' ? parseName(name) : undefined;
-      if (parsed?.kind !== 'entry') return [{ path, problem, step: { do: 'copy file', path } }];
-      const { base, state } = parsed;
-      if (state.kind === 'sending') return [];
-      return [{ path, problem, step: { do: 'copy entry', base, state } }];
-    });
+  return new Map(
+    [...names.values()].flatMap((same) => {
+      const outside = Math.max(...same.map((file) => file.links)) - same.length;
+      return outside <= 0 ? [] : same.map((file) => [file, outside] as const);
+    }),
+  );
+}
+
+function judgeLinks(
+  outside: ReadonlyMap<MailFile, number>,
+  judged: ReadonlySet<string>,
+): readonly Finding[] {
+  return [...outside].flatMap(([{ folder, name }, count]): Finding[] => {
+    const path = `${folder}/${name}`;
+    if (folder === 'tmp' || folder === 'corrupt' || judged.has(path)) return [];
+    const problem = `it has ${count === 1 ? 'a name' : `${count} names`} outside the spool, by which somebody may change it`;
+    const parsed = folder === 'spool' ? parseName(name) : undefined;
+    if (parsed?.kind !== 'entry') return [{ path, problem, step: { do: 'copy file', path } }];
+    const { base, state } = parsed;
+    if (state.kind === 'sending') return [];
+    return [{ path, problem, step: { do: 'copy entry', base, state } }];
   });
 }
 

@@ -97,7 +97,7 @@ test('A full disk refuses with a temporary status and leaves nothing behind', as
   site.control('spoolfree', '0');
   mkdirSync(site.spool);
   const mounted = isRoot
-    ? await run(['mount', '-t', 'tmpfs', '-o', 'size=256k', 'picorelay-test', site.spool])
+    ? await run(['mount', '-t', 'tmpfs', '-o', 'size=256k,mode=711', 'picorelay-test', site.spool])
     : undefined;
   if (mounted?.status !== 0) {
     t.skip('no small file system can be mounted here');

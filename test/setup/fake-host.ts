@@ -3,6 +3,8 @@ import type { Account, Alternative, Diversion, Found, Host } from '../../src/set
 
 export interface FakeHost {
   readonly at?: Readonly<Record<string, Found>>;
+  /** Paths below a folder that others than root decide on: who, or why nobody can be told. */
+  readonly owners?: Readonly<Record<string, number | string>>;
   readonly users?: Readonly<Record<string, Account>>;
   readonly groups?: Readonly<Record<string, number>>;
   readonly tools?: readonly string[];
@@ -24,6 +26,8 @@ export const folder: Extract<Found, { readonly kind: 'folder' }> = {
 export function fakeHost(host: FakeHost): Host {
   return {
     at: (path) => host.at?.[path] ?? { kind: 'nothing' },
+    pathOwner: (path) =>
+      Object.entries(host.owners ?? {}).find(([above]) => path.startsWith(`${above}/`))?.[1] ?? 0,
     user: (name) => host.users?.[name],
     userName: (uid) => Object.entries(host.users ?? {}).find(([, each]) => each.uid === uid)?.[0],
     group: (name) => host.groups?.[name],

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import type { Found } from '../../src/setup/host.ts';
 import { type Plan, planInstallation, usualSchedule, type Wish } from '../../src/setup/plan.ts';
 import { sayStep } from '../../src/setup/steps.ts';
+import { FOLDERS } from '../../src/spool/layout.ts';
 import { type FakeHost, fakeHost, folder } from './fake-host.ts';
 
 const wish: Wish = {
@@ -24,6 +25,8 @@ const debian: FakeHost = {
   tools: ['useradd', 'dpkg-divert', 'cron'],
   at: { '/etc/cron.d': folder },
 };
+
+const ofRelay = { kind: 'folder', mode: 0o711, uid: 999, gid: 999 } as const;
 
 const ours: Found = { kind: 'link', target: '/opt/picorelay/bin/sendmail', real: undefined };
 const foreign: Found = { kind: 'link', target: '../sbin/exim4', real: '/usr/sbin/exim4' };
@@ -102,7 +105,7 @@ test('what is so already is left', () => {
       '/etc/picorelay/relay': text('smtp://relay.example.com:587\n'),
       '/etc/picorelay/authpassword': text('hunter2\n', 0o640, 999),
       '/etc/cron.d/picorelay': text(cron.text),
-      '/var/spool/picorelay': { kind: 'folder', mode: 0o711, uid: 999, gid: 999 },
+      '/var/spool/picorelay': ofRelay,
       '/var/spool/picorelay/version': {
         kind: 'file',
         text: '1\n',
@@ -110,6 +113,7 @@ test('what is so already is left', () => {
         uid: 999,
         gid: 999,
       },
+      ...Object.fromEntries(FOLDERS.map(([name]) => [`/var/spool/picorelay/${name}`, ofRelay])),
       '/var/qmail': folder,
       '/var/qmail/bin': folder,
     },
@@ -123,7 +127,7 @@ test('what is so already is left', () => {
   assert.deepEqual(toDo(made), []);
 });
 
-test('a secret that others could read is written again, closed', () => {
+test('a secret that others could read is closed, and its text is not written again', () => {
   const made = plan(
     {
       ...debian,
@@ -137,7 +141,66 @@ test('a secret that others could read is written again, closed', () => {
     },
     { settings: new Map() },
   );
-  assert.ok(toDo(made).includes('/etc/picorelay/authpassword (640 root:relay): not shown'));
+  assert.deepEqual(
+    made.items.filter(({ step }) => 'path' in step && step.path === '/etc/picorelay/authpassword'),
+    [
+      {
+        step: {
+          ...{ kind: 'rights', path: '/etc/picorelay/authpassword' },
+          ...{ mode: 0o640, group: 'relay' },
+        },
+        done: false,
+      },
+    ],
+  );
+});
+
+test('a spool that was handed over in part is handed over again', () => {
+  const at = {
+    '/var/spool/picorelay': ofRelay,
+    '/var/spool/picorelay/version': { ...ofRelay, kind: 'file', text: '1\n' } as const,
+    ...Object.fromEntries(FOLDERS.map(([name]) => [`/var/spool/picorelay/${name}`, ofRelay])),
+  };
+  const host = { ...debian, users: { relay: { uid: 999, gid: 999 } } };
+  const queue = 'queue in /var/spool/picorelay, of relay';
+  assert.ok(!toDo(plan({ ...host, at: { ...debian.at, ...at } })).includes(queue));
+  const partly = { ...at, '/var/spool/picorelay/corrupt': folder };
+  assert.ok(toDo(plan({ ...host, at: { ...debian.at, ...partly } })).includes(queue));
+});
+
+test('root writes only where root alone controls the path; its user writes the log elsewhere', () => {
+  const made = plan(
+    {
+      ...debian,
+      users: { relay: { uid: 999, gid: 999 } },
+      owners: { '/etc/picorelay': 1000, '/srv/mail': 'every user can change /srv/mail' },
+    },
+    { spool: '/srv/mail/spool' },
+  );
+  assert.deepEqual(made.problems, [
+    '/etc/picorelay/relay: user id 1000 can change where this path leads, so root does not write there: choose a folder that only root can change, or chown root /etc/picorelay',
+    'every user can change /srv/mail',
+  ]);
+  const logging = (owner: number): Plan =>
+    plan(
+      {
+        ...debian,
+        users: { relay: { uid: 999, gid: 999 } },
+        owners: { '/var/log/mine': owner },
+        at: { ...debian.at, '/etc/logrotate.d': folder },
+      },
+      { log: '/var/log/mine/log' },
+    );
+  assert.deepEqual(logging(999).problems, []);
+  assert.match(logging(1000).problems.join(), /^\/var\/log\/mine\/log: user id 1000 can change/);
+  const rotated = (made: Plan): string =>
+    made.items
+      .map(({ step }) => step)
+      .filter((step) => step.kind === 'file' && step.path === '/etc/logrotate.d/picorelay')
+      .map((step) => (step.kind === 'file' ? step.text : ''))
+      .join();
+  assert.match(rotated(logging(999)), /^\tsu relay relay$/m);
+  assert.doesNotMatch(rotated(logging(0)), /\bsu\b/);
 });
 
 test('a sendmail of another package stays unless it may be replaced', () => {

@@ -41,7 +41,7 @@ test("cron gets one line, where a percent sign is cron's own", () => {
 });
 
 test('logrotate makes the new log as it was', () => {
-  const text = logrotateFile({ ...service, log: '/var/log/picorelay.log' });
+  const text = logrotateFile({ ...service, log: '/var/log/picorelay.log' }, false);
   assert.match(text, /^\/var\/log\/picorelay\.log \{$/m);
   assert.match(text, /create 0640 relay relay/);
 });

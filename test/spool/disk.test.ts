@@ -7,7 +7,7 @@ import { makeFolder } from '../support/spool.ts';
 test('A log that is kept open gets each line, and a rotated one is left after a second', (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const path = `${makeFolder(t)}/log`;
-  const append = keptAppender();
+  const append = keptAppender(() => undefined);
   append(path, 'one\n');
   fs.renameSync(path, `${path}.1`);
   append(path, 'two\n');
