@@ -189,7 +189,11 @@ test('The Debian package on a fresh host', { skip: skipWithout('fresh') }, async
   await t.test('Purged, it leaves mail and its owner alone, and takes passwords.', async () => {
     const { status, stdout, stderr } = await host.run([...apt, 'purge', 'picorelay']);
     assert.equal(status, 0, stdout + stderr);
-    assert.match(stdout + stderr, /it stays, and so does the user picorelay/);
+    assert.match(
+      stdout + stderr,
+      /^picorelay: mail is left in \/var\/spool\/picorelay: it stays$/m,
+    );
+    assert.match(stdout + stderr, /^picorelay: the user picorelay stays, because of what stays$/m);
     assert.equal(queued(host).length, 1);
     assert.deepEqual(host.names('/etc/picorelay'), []);
     await host.must(['id', 'picorelay']);
@@ -203,7 +207,10 @@ test('The Debian package on a fresh host', { skip: skipWithout('fresh') }, async
       await host.must(['picorelay-cron']);
       assert.match(sink.received.at(-1)?.message ?? '', /^Subject: kept$/m);
       assert.deepEqual(queued(host), []);
-      await host.must([...apt, 'purge', 'picorelay']);
+      const purged = await host.run([...apt, 'purge', 'picorelay']);
+      assert.equal(purged.status, 0, purged.stdout + purged.stderr);
+      assert.doesNotMatch(purged.stdout + purged.stderr, /^picorelay: /m, 'nothing stays');
+      assert.deepEqual(host.names('/var/log/picorelay'), []);
       assert.notEqual((await host.run(['id', 'picorelay'])).status, 0);
       const after = await listing(host);
       assert.deepEqual([...difference(after, before), ...difference(before, after)], []);
