@@ -10,25 +10,27 @@
  * Values are copied, because a secret has to be closed to other users and mounted ones seldom are. Ends
  * with 78 and a line for each fault where a variable names no control file or a value is malformed; no
  * line shows a value.
+ *
+ * The folder above is open to every user of the container, who may have put a folder or a link there
+ * before. So the control folder has to be this process's alone, and each file is a new one that takes its
+ * name by a rename: neither a link nor another name of a file leads this process, which may be root, to
+ * a foreign one.
  */
-import {
-  existsSync,
-  lstatSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, lstatSync, readdirSync, readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { type ControlName, catalogue } from '../../src/control/catalogue.ts';
 import { ControlError, openControl } from '../../src/control/control.ts';
+import { makeFolder, putFile } from '../../src/spool/disk.ts';
+import { HeldFolder } from '../../src/spool/held.ts';
+import { UnsafePath } from '../../src/spool/path-owner.ts';
 
 const MOUNTED = '/etc/picorelay';
 const SECRETS = '/run/secrets';
 const PREFIX = 'PICORELAY_';
 
-const folder = process.env['PICORELAY_CONTROL'] ?? '/run/picorelay/control';
+// Behind a slash at its end a link would be followed.
+const folder = resolve(process.env['PICORELAY_CONTROL'] ?? '/run/picorelay/control');
 const problems: string[] = [];
 const values = new Map<ControlName, { readonly text: string; readonly from: string }>();
 
@@ -46,15 +48,21 @@ for (const [variable, text = ''] of Object.entries(process.env)) {
   else problems.push(`${variable}: no control file has this name (see docs/control.md)`);
 }
 
+/** Who runs this. */
+const own = { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 };
+
+/** What a held folder is called in errors. */
+const HELD = /\/proc\/self\/fd\/\d+/g;
+
 try {
-  if (!existsSync(folder)) mkdirSync(folder, { mode: 0o700 });
+  const held = openFolder();
   values.set('log', values.get('log') ?? { text: 'stderr', from: 'default' });
   if (!values.has('me')) {
     values.set('me', { text: hostname(), from: 'the host name' });
     say(`PICORELAY_ME is not set: the relay is greeted as ${JSON.stringify(hostname())}`);
   }
   for (const [name, { text }] of values) {
-    writeFileSync(join(folder, name), text.endsWith('\n') ? text : `${text}\n`, { mode: 0o600 });
+    putFile(held.at(name), text.endsWith('\n') ? text : `${text}\n`, { mode: 0o600, ...own });
   }
   const control = openControl(folder);
   for (const [name, { from }] of values) {
@@ -66,12 +74,32 @@ try {
     }
   }
 } catch (error) {
+  const said = (error instanceof Error ? error.message : String(error)).replaceAll(HELD, folder);
+  const above = dirname(folder);
   problems.push(
-    `${error instanceof Error ? error.message : String(error)}. ${dirname(folder)} has to be a folder that is writable here and kept in memory: --tmpfs ${dirname(folder)}:mode=1777`,
+    error instanceof UnsafePath
+      ? said
+      : `${said}. ${above} has to be a folder that is writable here and kept in memory: --tmpfs ${above}:mode=1777`,
   );
 }
 for (const problem of problems) say(problem);
 if (problems.length > 0) process.exitCode = 78;
+
+/**
+ * Makes the control folder where it is missing, and holds it.
+ * @throws UnsafePath where others can change it, and the system calls' errors
+ */
+function openFolder(): HeldFolder {
+  makeFolder(folder, 0o700);
+  const held = HeldFolder.open(folder);
+  const { uid = -1, mode = 0 } = held?.held.status ?? {};
+  if (held !== undefined && uid === own.uid && (mode & 0o022) === 0) return held;
+  const fault =
+    uid === own.uid
+      ? 'is writable by other users'
+      : `belongs to user id ${uid}, and user id ${own.uid} runs here`;
+  throw new UnsafePath(`${folder} ${fault}: remove it, or name another folder in ${PREFIX}CONTROL`);
+}
 
 function take(name: string, from: string, path: string): void {
   if (!isControlName(name)) {
