@@ -351,7 +351,7 @@ function guarded<T>(fd: number, action: () => T): T {
 }
 
 /**
- * Whoever may write the queue's folder could put a link in the place of the other one.
+ * Moves files between two held folders: users who can write the queue's folder could replace the target by a link.
  * @param home the folder that holds the one for what was taken
  */
 function layAside(folder: string, names: readonly string[], home: string = folder): void {

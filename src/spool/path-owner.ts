@@ -126,7 +126,7 @@ function isOpenTo(status: fs.Stats | undefined, isLast: boolean, made: 'new' | '
 
 /**
  * @param open whether the next name may be anybody's where every user can make names
- * @throws UnsafePath for a folder of root's in which others can put something in the place of what is there
+ * @throws UnsafePath for a folder of root in which other users can replace what is there
  */
 function judgeFolder(path: string, folder: Folder, open: boolean): void {
   const { uid, gid, mode } = folder.status;
