@@ -19,28 +19,26 @@ export function randomFrom(seed: number): () => number {
   };
 }
 
-/** Starts a program; resolves with its exit status, or null where it was killed. */
-function launch(
-  site: Site,
-  program: string,
-  args: readonly string[],
-  input: string,
-): { child: ChildProcess; ended: Promise<number | null> } {
+interface Launched {
+  readonly child: ChildProcess;
+  /** The exit status, or null where it was killed, and its time from start to end in milliseconds. */
+  readonly ended: Promise<{ readonly status: number | null; readonly took: number }>;
+}
+
+/** Starts a program that only its end or the caller stops. */
+function launch(site: Site, program: string, args: readonly string[], input: string): Launched {
+  const start = performance.now();
   const child = spawn(programPath(program), [...args], {
     env: site.env,
     stdio: ['pipe', 'ignore', 'ignore'],
   });
   child.stdin?.on('error', () => undefined);
   child.stdin?.end(input);
-  const ended = once(child, 'close').then(([status]) => status as number | null);
+  const ended = once(child, 'close').then(([status]) => ({
+    status: status as number | null,
+    took: performance.now() - start,
+  }));
   return { child, ended };
-}
-
-/** How long a program takes when it is left alone, in milliseconds. */
-async function measure(action: () => Promise<unknown>): Promise<number> {
-  const start = performance.now();
-  await action();
-  return performance.now() - start;
 }
 
 /**
@@ -59,9 +57,11 @@ export async function crashRounds(
   const relay = await startRelay(t, { extensions });
   site.relays(relay.port);
   await site.run('sendmail', ['warm-up@x.test'], 'Subject: s\n\n');
+  // How long each took when it last ran to its end: a machine changes its pace while the test runs, and
+  // a kill after the end tries nothing.
   const span = {
-    sendmail: await measure(() => site.run('sendmail', ['warm-up2@x.test'], 'Subject: s\n\n')),
-    cron: await measure(() => site.run('picorelay-cron')),
+    submission: (await launch(site, 'sendmail', ['warm-up2@x.test'], 'Subject: s\n\n').ended).took,
+    runner: (await launch(site, 'picorelay-cron', [], '').ended).took,
   };
 
   const told = new Map<string, number | null>();
@@ -78,20 +78,21 @@ export async function crashRounds(
     const submission = launch(site, 'sendmail', ['-i', '--', ...(rcpts.get(id) ?? [])], body);
     const runner = launch(site, 'picorelay-cron', [], '');
     // The interesting moments are near the end: node's own start takes most of the time.
-    const victims: [typeof submission, number][] = [];
-    if (random() < 0.6) victims.push([submission, span.sendmail * (0.3 + 1.2 * random())]);
-    if (random() < 0.6) victims.push([runner, span.cron * (0.3 + 1.2 * random())]);
-    await Promise.all([
+    const victims: [Launched, number][] = [];
+    if (random() < 0.6) victims.push([submission, span.submission * (0.3 + 1.2 * random())]);
+    if (random() < 0.6) victims.push([runner, span.runner * (0.3 + 1.2 * random())]);
+    const [submitted, ran] = await Promise.all([
+      submission.ended,
+      runner.ended,
       ...victims.map(async ([{ child }, after]) => {
         await delay(after);
         child.kill('SIGKILL');
       }),
-      submission.ended,
-      runner.ended,
     ]);
-    const status = await submission.ended;
-    told.set(id, status);
-    if (status === null || (await runner.ended) === null) killed++;
+    told.set(id, submitted.status);
+    if (submitted.status !== null) span.submission = submitted.took;
+    if (ran.status !== null) span.runner = ran.took;
+    if (submitted.status === null || ran.status === null) killed++;
   }
   assert.ok(killed > rounds / 8, `only ${killed} of ${rounds} rounds killed anything`);
 
