@@ -139,12 +139,12 @@ export function runningFrom(executables: readonly string[]): readonly number[] {
   return processes((folder) => executables.includes(fs.readlinkSync(`${folder}/exe`)));
 }
 
-/** The processes of root that have a file in this folder open. */
+/** The processes of root that have this folder or a file in it open. */
 export function rootsProcessesIn(folder: string): readonly number[] {
   return processes((process) => {
     if (fs.statSync(process).uid !== 0) return false;
     const files = fs.readdirSync(`${process}/fd`).map((fd) => targetOf(`${process}/fd/${fd}`));
-    return files.some((file) => file.startsWith(`${folder}/`));
+    return files.some((file) => file === folder || file.startsWith(`${folder}/`));
   });
 }
 

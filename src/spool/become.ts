@@ -38,6 +38,7 @@ export function becomeOwner(folder: string): void {
     if (hasCode(error, 'ENOENT') || !isRoot) return;
     throw error;
   }
+  if (isRoot && owner.uid === 0) owner = beSeenIn(folder);
   if (isRoot) requireSafeSpool(folder, owner);
   if ((owner.mode & HANDS_GROUP_ON) !== 0) {
     shareWithGroup();
@@ -47,6 +48,15 @@ export function becomeOwner(folder: string): void {
   process.setgroups?.([owner.gid]);
   process.setgid?.(owner.gid);
   process.setuid?.(owner.uid);
+}
+
+/**
+ * Keeps a spool of root's open until this process ends: init gives the folder away first and waits then for
+ * root's processes that have something of it open, so that none of them goes on in a spool of another user.
+ * @returns what fstat(2) says of the folder that is open
+ */
+function beSeenIn(folder: string): fs.Stats {
+  return fs.fstatSync(fs.openSync(folder, fs.constants.O_RDONLY | fs.constants.O_DIRECTORY));
 }
 
 /**

@@ -1,9 +1,11 @@
 // Programs that run as root change no owner, mode or content outside the spool, whatever users put in their way:
 // symbolic links, hard links, swapped folders and mounts.
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import {
   chmodSync,
   chownSync,
+  createWriteStream,
   existsSync,
   linkSync,
   lstatSync,
@@ -40,7 +42,7 @@ import {
   VICTIM_FILE,
   VICTIM_FOLDER,
 } from '../interop/tricks.ts';
-import type { Finished } from '../support/process.ts';
+import { type Finished, waitFor } from '../support/process.ts';
 
 const FOLDERS = ['tmp', 'unsplit', 'spool', 'Undelivered', 'corrupt', 'routes', 'run', 'incoming'];
 
@@ -53,6 +55,12 @@ async function waiting(fresh: Fresh): Promise<readonly string[]> {
     readonly entries: readonly { readonly recipient: string }[];
   };
   return entries.map(({ recipient }) => recipient).sort();
+}
+
+/** Whether a program has the spool or something in it open. */
+async function isSpoolOpen(fresh: Fresh): Promise<boolean> {
+  const look = `ls -l /proc/[0-9]*/fd 2>/dev/null | grep -q ' -> ${SPOOL}'`;
+  return (await fresh.run(['sh', '-c', look])).status === 0;
 }
 
 test('init hands over what belongs to the spool, and nothing that users left in it', {
@@ -146,6 +154,38 @@ test('A file with a hard link outside the spool keeps its owner and mode', {
       assertClear(given, [0]);
       assert.match(given.stdout, new RegExp(`^note +${path} still belongs to root`, 'm'));
     }
+  }
+});
+
+test('init waits for a submission of root’s, and hands over what it leaves', {
+  skip: skipWithout('fresh'),
+}, async (t) => {
+  const fresh = await rootsHost(t);
+  for (const [title, beginning] of [
+    ['before its message', ''],
+    ['within its message', `${LETTER}${'x'.repeat(70)}\n`.repeat(30_000)],
+  ] as const) {
+    await t.test(title, async () => {
+      await rootsSpool(fresh);
+      const pipe = `/tmp/${title.replaceAll(' ', '-')}`;
+      await fresh.must(['mkfifo', pipe]);
+      const slow = await fresh.start([
+        ...['sh', '-c', `exec ${BIN}/sendmail -i slow@x.test < ${pipe}`],
+      ]);
+      const input = createWriteStream(fresh.at(pipe));
+      input.write(beginning);
+      await once(input, 'open');
+      await waitFor('sendmail in the spool', () => isSpoolOpen(fresh));
+      const refused = await fresh.run(INIT);
+      assertClear(refused, [75]);
+      assert.match(refused.stderr, /process \d+ still works in \S+ as root: stop it first/);
+      input.end(LETTER);
+      await waitFor('the end of sendmail', slow.ended);
+      assert.deepEqual([slow.status(), slow.output()], [0, '']);
+      assertClear(await fresh.run(INIT), [0]);
+      assert.deepEqual(await waiting(fresh), [...ALL_MAIL, 'slow@x.test'].sort());
+      await slow.stop();
+    });
   }
 });
 
