@@ -343,7 +343,13 @@ export class Courier {
       if (this.#failed.has(name)) continue;
       try {
         const session = await this.#connect(delivery, relay);
-        this.#recover(name);
+        try {
+          this.#recover(name);
+        } catch (error) {
+          // close() ends it with the others: an open connection keeps the process alive.
+          this.#idle.push(session);
+          throw error;
+        }
         return session;
       } catch (error) {
         if (!(error instanceof SessionError)) throw error;

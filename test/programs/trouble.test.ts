@@ -1,7 +1,7 @@
 // Relays that fail at every step of the way, and control folders that cannot be used: nothing that was
 // accepted may get lost, and nothing but the mail's own refusal may count against it.
 import assert from 'node:assert/strict';
-import { chmodSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, mkdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { freePort } from '../support/process.ts';
@@ -262,6 +262,17 @@ test('A relay that closes in the middle of a large message gets it whole later',
   assert.deepEqual(relay.recipients().toSorted(), ['a@x.test', 'b@x.test']);
   const large = relay.received.find(({ to }) => to.includes('b@x.test'));
   assert.ok(large?.raw.toString().endsWith(body.slice(-4_000).replaceAll('\n', '\r\n')));
+});
+
+test('A runner that cannot read its own records while it is connected says so and ends', async (t) => {
+  const { site, relay } = await oneMail(t, 'other', undefined);
+  const record = join(site.spool, 'routes', 'default');
+  relay.script = ({ stage }) => void (stage === 'ehlo' && symlinkSync('default', record));
+  const failed = await site.run('picorelay-cron');
+  assert.equal(failed.status, 75);
+  assert.match(failed.stderr, /^picorelay-cron: ELOOP: [^\n]+\n$/);
+  rmSync(record);
+  await arrives(site, relay);
 });
 
 test('A relay that knows only HELO and no PIPELINING takes the mail', async (t) => {
