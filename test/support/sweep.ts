@@ -44,7 +44,7 @@ const ROUNDS = 8;
 const TRIES = 3;
 
 /** Of a longer row of calls of one kind on one file, those in the middle are sampled. */
-const LONGEST_ROW = 12;
+const LONGEST_ROW = 6;
 const SAMPLE = 16;
 
 export const SENDER = 'root@client.test';
@@ -274,8 +274,7 @@ function canMeet(fault: Fault, { name, args }: SystemCall): boolean {
 function sampled(points: readonly Point[]): Point[] {
   const rows = new Map<string, Point[]>();
   for (const point of points) {
-    const key = `${point.call.name} ${point.call.args.split(',')[0]}`;
-    rows.set(key, [...(rows.get(key) ?? []), point]);
+    rows.set(point.kind, [...(rows.get(point.kind) ?? []), point]);
   }
   const chosen = new Set<Point>();
   for (const row of rows.values()) {
