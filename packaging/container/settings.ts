@@ -62,6 +62,9 @@ try {
     say(`PICORELAY_ME is not set: the relay is greeted as ${JSON.stringify(hostname())}`);
   }
   for (const [name, { text }] of values) {
+    if (lstatSync(held.at(name), { throwIfNoEntry: false })?.isDirectory() === true) {
+      throw new UnsafePath(`${join(folder, name)} is a folder, not a control file: remove it`);
+    }
     putFile(held.at(name), text.endsWith('\n') ? text : `${text}\n`, { mode: 0o600, ...own });
   }
   const control = openControl(folder);
