@@ -13,16 +13,11 @@
  * Hostile input: whatever lies in the spool.
  */
 import fs from 'node:fs';
-import { eraseFile, setHeldMode, setHeldOwner } from './disk.ts';
+import { basename, dirname } from 'node:path';
+import { eraseFile, eraseFolder, setHeldMode, setHeldOwner } from './disk.ts';
 import { Held, HeldFolder } from './held.ts';
-import { FOLDERS, HANDS_GROUP_ON } from './layout.ts';
+import { FOLDERS, HANDS_GROUP_ON, INNER_FOLDERS } from './layout.ts';
 import { UnsafePath } from './path-owner.ts';
-
-/** Folders within those of the layout. */
-const INNER_FOLDERS: readonly (readonly [name: string, within: string])[] = [
-  ['bounces', 'run'],
-  ['users', 'run'],
-];
 
 /** Folders whose files the new owner has to be able to read: what lies there is mail. */
 const MAIL_FOLDERS = ['spool', 'unsplit', 'Undelivered'];
@@ -77,8 +72,8 @@ export class Handover {
         const known = { folder: outer, mode: shared ? withGroup : alone };
         if (name === 'incoming') incoming = known;
         else this.#known.push(known);
-        for (const [inner] of INNER_FOLDERS.filter(([, within]) => within === name)) {
-          const held = this.#hold(outer, inner);
+        for (const path of INNER_FOLDERS.filter((inner) => dirname(inner) === name)) {
+          const held = this.#hold(outer, basename(path));
           if (held !== undefined) this.#known.unshift({ folder: held, mode: CLOSED });
         }
       }
@@ -145,6 +140,7 @@ export class Handover {
    * @returns what stays root's, one line each
    */
   giveContents(): readonly string[] {
+    this.#eraseLock();
     this.#countNames();
     for (const known of this.#known) {
       if (!this.#isRoots(known.folder.held)) continue;
@@ -153,6 +149,12 @@ export class Handover {
       this.#give(known);
     }
     return [...new Set(this.#left)];
+  }
+
+  /** A handover that was killed left its lock. No other runner can hold one in a folder that is closed. */
+  #eraseLock(): void {
+    const run = this.#known.find(({ folder }) => folder.name === `${this.#top.name}/run`)?.folder;
+    if (run !== undefined && this.#isRoots(run.held)) eraseFolder(run.at('runner.lock'));
   }
 
   /** Lets go of the folders; what was closed and not given away is as open as before. */

@@ -23,6 +23,9 @@ export const FOLDERS: readonly (readonly [name: string, mode: number, withGroup:
   ['incoming', 0o1733, 0o1733],
 ];
 
+/** Folders within those, made when there is something to put there. */
+export const INNER_FOLDERS = ['run/bounces', 'run/users'] as const;
+
 /**
  * A submission begins in it, so it is made when all else is on the disk: who finds it may rely on the rest,
  * also where the process that made that was killed before it could sync it.

@@ -8,12 +8,12 @@ import fs from 'node:fs';
 import { dirname, join } from 'node:path';
 import { actAsOwner } from './become.ts';
 import { eraseFile, eraseFolder, hasCode, removeFolder } from './disk.ts';
-import { FOLDERS } from './layout.ts';
+import { FOLDERS, INNER_FOLDERS } from './layout.ts';
 import { parseName } from './name.ts';
 import { requireRootsPath } from './path-owner.ts';
 
 /** What no mail is in: by its name, what is in it. `runner.lock` is the runner's lock, a folder. */
-const SCRATCH = ['tmp', 'routes', 'run/bounces', 'run/users', 'run/runner.lock', 'run'];
+const SCRATCH = ['tmp', 'routes', ...INNER_FOLDERS, 'run/runner.lock', 'run'];
 
 /** Files beside the folders. */
 const FILES = ['wake', 'version'];

@@ -36,8 +36,23 @@ export function writeSettings(fresh: Fresh): void {
   }
 }
 
-/** Recipients of what rootsSpool submits. */
-export const ALL_MAIL = ['of-root@x.test', 'of-user@x.test', 'too@x.test'];
+/** What rootsSpool submits, as `waiting` lists it. */
+export const ALL_MAIL = [
+  'root@host.test to of-root@x.test',
+  'root@host.test to too@x.test',
+  'tester@host.test to of-user@x.test',
+];
+
+/** Sender and recipient of each mail that waits, once the new owner has run the queue. */
+export async function waiting(fresh: Fresh): Promise<readonly string[]> {
+  const asRelay = { user: 'relay' };
+  await fresh.run([`${BIN}/picorelay-cron`], asRelay);
+  const list = await fresh.must([picorelay, 'list', '--json'], asRelay);
+  const { entries } = JSON.parse(list) as {
+    readonly entries: readonly { readonly sender: string; readonly recipient: string }[];
+  };
+  return entries.map(({ sender, recipient }) => `${sender} to ${recipient}`).sort();
+}
 
 /** What rootsSpool made the first time. */
 const KEPT = '/srv/spool-of-root';
@@ -54,6 +69,22 @@ export async function rootsSpool(fresh: Fresh): Promise<void> {
     await fresh.must(['mv', SPOOL, KEPT]);
   }
   await fresh.must(['cp', '-a', KEPT, SPOOL]);
+}
+
+/** A queue of msmtpq in a home folder, and the command that imports it. */
+export const QUEUE = '/home/tester/queue';
+const SETTINGS_OF_QUEUE = '/home/tester/msmtprc';
+export const IMPORT = [
+  ...[picorelay, 'import', 'msmtp', '--from', SETTINGS_OF_QUEUE, '--queue', QUEUE],
+  ...['--yes', '--skip-test', '--schedule', 'none'],
+];
+
+/** Makes that queue anew, with one mail in it. */
+export async function makeQueue(fresh: Fresh): Promise<void> {
+  await removeTree(fresh, QUEUE);
+  fresh.write(SETTINGS_OF_QUEUE, 'account default\nhost 127.0.0.1\nport 9\nfrom a@x.test\n');
+  fresh.write(`${QUEUE}/one.msmtp`, '-f a@x.test -- bob@x.test\n');
+  fresh.write(`${QUEUE}/one.mail`, LETTER);
 }
 
 /** Removes a folder and what a test has mounted in it. */

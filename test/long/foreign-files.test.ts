@@ -9,10 +9,8 @@ import {
   existsSync,
   linkSync,
   lstatSync,
-  mkdirSync,
   rmSync,
   symlinkSync,
-  writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -25,12 +23,16 @@ import {
   BIN,
   CONTROL,
   harmless,
+  IMPORT,
   INIT,
   LETTER,
+  makeQueue,
+  QUEUE,
   removeTree,
   rootsHost,
   rootsSpool,
   SPOOL,
+  waiting,
   writeSettings,
 } from '../interop/roots-spool.ts';
 import {
@@ -45,17 +47,6 @@ import {
 import { type Finished, waitFor } from '../support/process.ts';
 
 const FOLDERS = ['tmp', 'unsplit', 'spool', 'Undelivered', 'corrupt', 'routes', 'run', 'incoming'];
-
-/** The recipients of what waits, once the new owner has looked at the queue. */
-async function waiting(fresh: Fresh): Promise<readonly string[]> {
-  const asRelay = { user: 'relay' };
-  await fresh.run([`${BIN}/picorelay-cron`], asRelay);
-  const list = await fresh.must([picorelay, 'list', '--json'], asRelay);
-  const { entries } = JSON.parse(list) as {
-    readonly entries: readonly { readonly recipient: string }[];
-  };
-  return entries.map(({ recipient }) => recipient).sort();
-}
 
 /** Whether a program has the spool or something in it open. */
 async function isSpoolOpen(fresh: Fresh): Promise<boolean> {
@@ -99,7 +90,7 @@ test('No program works as root in a spool folder that is a link, a mount or anot
   const fresh = await rootsHost(t);
   for (const trick of FOLDER_TRICKS) {
     for (const folder of [...FOLDERS, 'run/bounces']) {
-      await t.test(`${trick} in the place of ${folder}`, async () => {
+      await t.test(`${trick} replaces ${folder}`, async () => {
         await rootsSpool(fresh);
         const path = join(SPOOL, folder);
         rmSync(fresh.at(path), { recursive: true, force: true });
@@ -183,7 +174,7 @@ test('init waits for a submission of root’s, and hands over what it leaves', {
       await waitFor('the end of sendmail', slow.ended);
       assert.deepEqual([slow.status(), slow.output()], [0, '']);
       assertClear(await fresh.run(INIT), [0]);
-      assert.deepEqual(await waiting(fresh), [...ALL_MAIL, 'slow@x.test'].sort());
+      assert.deepEqual(await waiting(fresh), [...ALL_MAIL, 'root@host.test to slow@x.test'].sort());
       await slow.stop();
     });
   }
@@ -298,26 +289,16 @@ test('import reads a queue as the owner of its folder', {
   skip: skipWithout('fresh'),
 }, async (t) => {
   const fresh = await rootsHost(t);
-  const queue = '/home/tester/queue';
-  fresh.write('/home/tester/msmtprc', 'account default\nhost 127.0.0.1\nport 9\nfrom a@x.test\n');
   for (const trick of ALL_TRICKS) {
     for (const place of ['.taken-by-picorelay', 'one.msmtp', 'one.mail', '']) {
-      await removeTree(fresh, queue);
-      mkdirSync(fresh.at(queue));
-      writeFileSync(fresh.at(`${queue}/one.msmtp`), '-f a@x.test -- bob@x.test\n');
-      writeFileSync(fresh.at(`${queue}/one.mail`), LETTER);
-      const path = join(queue, place);
+      await makeQueue(fresh);
+      const path = join(QUEUE, place);
       rmSync(fresh.at(path), { recursive: true, force: true });
       await TRICKS[trick](fresh, path);
       chownSync(fresh.at('/home/tester'), TESTER, TESTER);
-      const done = await harmless(fresh, `${trick} as ${place}`, () =>
-        fresh.run([
-          ...[picorelay, 'import', 'msmtp', '--from', '/home/tester/msmtprc', '--queue', queue],
-          ...['--yes', '--skip-test', '--schedule', 'none'],
-        ]),
-      );
+      const done = await harmless(fresh, `${trick} as ${place}`, () => fresh.run(IMPORT));
       assertClear(done, [0, 64, 66, 75]);
     }
   }
-  await unmountBelow(fresh, queue);
+  await unmountBelow(fresh, QUEUE);
 });

@@ -1,23 +1,27 @@
 // The same as foreign-files.test.ts while root is at work: the program is stopped after each of its calls on the
 // spool, users swap whatever their rights let them swap, and it goes on.
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
 import { picorelay } from '../interop/checkout.ts';
 import type { Fresh } from '../interop/fresh.ts';
 import { skipWithout } from '../interop/require.ts';
 import {
+  ALL_MAIL,
   harmless,
+  IMPORT,
   INIT,
-  LETTER,
+  makeQueue,
+  QUEUE,
   removeTree,
   rootsHost,
   rootsSpool,
   SPOOL,
+  waiting,
   writeSettings,
 } from '../interop/roots-spool.ts';
 import { TESTER, VICTIM_FILE, VICTIM_FOLDER } from '../interop/tricks.ts';
-import { waitFor } from '../support/process.ts';
+import { type Running, waitFor } from '../support/process.ts';
 
 /**
  * Each user makes what his rights let him make, and swaps what they let him swap. Hard links are made by root
@@ -94,44 +98,63 @@ interface Steps {
   readonly statuses: readonly number[];
 }
 
-async function sweep(
-  t: TestContext,
-  fresh: Fresh,
-  { folders, prepare, command, statuses }: Steps,
-): Promise<void> {
+/** How many calls a program makes on the folders of a sweep. */
+async function countCalls(fresh: Fresh, { prepare, ...steps }: Steps): Promise<number> {
   fresh.write('/opt/stop.cjs', HOOK);
-  const stopping = (at: number): readonly string[] => [
+  await prepare(fresh);
+  const { status, stderr } = await fresh.run(stopping(steps, 0));
+  assert.equal(status, 0, stderr);
+  const calls = Number(/^calls (\d+)$/m.exec(stderr)?.[1]);
+  assert.ok(calls > 10, `only ${calls} calls on these folders`);
+  return calls;
+}
+
+/** The program, stopped after one of its calls. */
+function stopping({ folders, command }: Pick<Steps, 'folders' | 'command'>, at: number): string[] {
+  return [
     ...['env', 'NODE_OPTIONS=--require /opt/stop.cjs', `STOP_IN=${folders.join(' ')}`],
     ...[`STOP_AT=${at}`, ...command],
   ];
-  await prepare(fresh);
-  const { status, stderr } = await fresh.run(stopping(0));
-  assert.equal(status, 0, stderr);
-  const calls = Number(/^calls (\d+)$/m.exec(stderr)?.[1]);
-  assert.ok(calls > 10, `${calls} calls on these folders are none to speak of`);
-  const script = SWAPS.replaceAll('FOLDERS', folders.join(' '));
+}
+
+/**
+ * Starts the program and waits until it has stopped.
+ * @returns with its process id inside; undefined where it has ended without coming to the call
+ */
+async function startStopping(
+  t: TestContext,
+  fresh: Fresh,
+  steps: Steps,
+  at: number,
+): Promise<{ readonly running: Running; readonly pid: string | undefined }> {
+  const running = await fresh.start(stopping(steps, at));
+  t.after(() => running.stop());
+  const said = (): string | undefined => /^stopped (\d+) after/m.exec(running.output())?.[1];
+  const pid = await waitFor(`call ${at}`, () => said() ?? running.ended(), {
+    detail: running.output,
+  });
+  if (typeof pid !== 'string') return { running, pid: undefined };
+  // nsenter stops when its child does, and has that go on with it.
+  const stats = [fresh.at(`/proc/${pid}/stat`), `/proc/${running.pid}/stat`];
+  await waitFor('the stop', () => stats.every((stat) => / T /.test(readFileSync(stat, 'latin1'))));
+  return { running, pid };
+}
+
+async function sweep(t: TestContext, fresh: Fresh, steps: Steps): Promise<void> {
+  const calls = await countCalls(fresh, steps);
+  const script = SWAPS.replaceAll('FOLDERS', steps.folders.join(' '));
   for (let at = 1; at <= calls; at++) {
-    await prepare(fresh);
+    await steps.prepare(fresh);
     await harmless(fresh, `after call ${at} of ${calls}`, async () => {
-      const running = await fresh.start(stopping(at));
-      t.after(() => running.stop());
-      const said = (): string | undefined => /^stopped (\d+) after/m.exec(running.output())?.[1];
-      const pid = await waitFor(`call ${at}`, () => said() ?? running.ended(), {
-        detail: running.output,
-      });
-      if (typeof pid === 'string') {
-        // nsenter stops when its child does, and has that go on with it.
-        const stats = [fresh.at(`/proc/${pid}/stat`), `/proc/${running.pid}/stat`];
-        await waitFor('the stop', () =>
-          stats.every((stat) => / T /.test(readFileSync(stat, 'latin1'))),
-        );
+      const { running, pid } = await startStopping(t, fresh, steps, at);
+      if (pid !== undefined) {
         await fresh.must(['sh', '-c', script]);
         process.kill(running.pid, 'SIGCONT');
       }
       await waitFor('the end', () => running.ended(), { detail: running.output });
       const lines = running.output().split('\n');
       const own = lines.filter((line) => !/^(?:stopped|calls) /.test(line)).join('\n');
-      assert.ok(statuses.includes(Number(running.status())), `${running.status()}: ${own}`);
+      assert.ok(steps.statuses.includes(Number(running.status())), `${running.status()}: ${own}`);
       assert.doesNotMatch(own, /^ {4}at /m);
     });
   }
@@ -141,14 +164,48 @@ async function sweep(
 const PARTS = ['', '/tmp', '/unsplit', '/spool', '/Undelivered', '/corrupt', '/routes', '/run'];
 const FOLDERS = [...PARTS, '/incoming', '/run/bounces', '/run/users'].map((name) => SPOOL + name);
 
+const OF_INIT: Steps = {
+  folders: FOLDERS,
+  prepare: rootsSpool,
+  command: INIT,
+  statuses: [0, 75, 77, 78],
+};
+
 test('init, while users swap what they can', { skip: skipWithout('fresh') }, async (t) => {
   const fresh = await rootsHost(t);
-  await sweep(t, fresh, {
-    folders: FOLDERS,
-    prepare: rootsSpool,
-    command: INIT,
-    statuses: [0, 75, 77, 78],
-  });
+  await sweep(t, fresh, OF_INIT);
+});
+
+test('init that was killed is continued by the next one', {
+  skip: skipWithout('fresh'),
+}, async (t) => {
+  const fresh = await rootsHost(t);
+  const calls = await countCalls(fresh, OF_INIT);
+  let killed = 0;
+  for (let at = 1; at <= calls; at++) {
+    await rootsSpool(fresh);
+    const { running, pid } = await startStopping(t, fresh, OF_INIT, at);
+    if (pid !== undefined) {
+      killed++;
+      await fresh.must(['sh', '-c', `kill -KILL ${pid}`]);
+      process.kill(running.pid, 'SIGCONT');
+    }
+    await waitFor('the end', () => running.ended(), { detail: running.output });
+    // A lock of a dead process is taken over after two seconds, which need not pass here.
+    await fresh.must([
+      'sh',
+      '-c',
+      `cd ${SPOOL}/run; ! [ -e runner.lock ] || touch -d @1 runner.lock`,
+    ]);
+    const what = `killed after call ${at}: ${running.output()}`;
+    const next = await fresh.run(INIT);
+    assert.equal(next.status, 0, `${what}\n${next.stderr}`);
+    assert.doesNotMatch(next.stdout, /still belongs to root/, what);
+    const roots = await fresh.must(['find', SPOOL, '-user', 'root']);
+    assert.equal(roots, '', what);
+    assert.deepEqual(await waiting(fresh), ALL_MAIL, what);
+  }
+  assert.ok(killed > calls / 2, `killed at ${killed} of ${calls} calls`);
 });
 
 test('uninstall, while users swap what they can', { skip: skipWithout('fresh') }, async (t) => {
@@ -167,23 +224,15 @@ test('uninstall, while users swap what they can', { skip: skipWithout('fresh') }
 
 test('import, while users swap what they can', { skip: skipWithout('fresh') }, async (t) => {
   const fresh = await rootsHost(t);
-  const queue = '/home/tester/queue';
-  fresh.write('/home/tester/msmtprc', 'account default\nhost 127.0.0.1\nport 9\nfrom a@x.test\n');
   await fresh.must(INIT);
   await sweep(t, fresh, {
-    folders: [queue, `${queue}/.taken-by-picorelay`],
+    folders: [QUEUE, `${QUEUE}/.taken-by-picorelay`],
     prepare: async () => {
-      await removeTree(fresh, queue);
-      await fresh.must(['sh', '-c', 'rm -rf /home/tester/queue*']);
-      mkdirSync(fresh.at(queue));
-      writeFileSync(fresh.at(`${queue}/one.msmtp`), '-f a@x.test -- bob@x.test\n');
-      writeFileSync(fresh.at(`${queue}/one.mail`), LETTER);
+      await fresh.must(['sh', '-c', `rm -rf ${QUEUE}?*`]);
+      await makeQueue(fresh);
       await fresh.must(['chown', '-R', `${TESTER}:${TESTER}`, '/home/tester']);
     },
-    command: [
-      ...[picorelay, 'import', 'msmtp', '--from', '/home/tester/msmtprc', '--queue', queue],
-      ...['--yes', '--skip-test', '--schedule', 'none'],
-    ],
+    command: IMPORT,
     statuses: [0, 66, 75, 77],
   });
 });
