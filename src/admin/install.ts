@@ -161,12 +161,12 @@ async function perform({ items, warnings }: Plan, host: Host, world: World): Pro
   let made = readRecord();
   const notes = [...warnings];
   const { pid, now } = world;
+  const admission = () => admissionOf(openControl(world.control.folder));
   for (const { step, done } of items) {
     if (!done) {
       made = remember(made, step);
       writeRecord(made);
       try {
-        const admission = admissionOf(openControl(world.control.folder));
         notes.push(...(await take(step, host, { pid, now, admission })));
       } catch (error) {
         const why = error instanceof Error ? error.message : String(error);

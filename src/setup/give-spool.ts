@@ -15,7 +15,8 @@ export interface Giving {
   readonly pid: number;
   /** Milliseconds since 1970-01-01 UTC. */
   readonly now: () => number;
-  readonly admission: Admission;
+  /** Called once everything else that the settings say is in place. */
+  readonly admission: () => Admission;
 }
 
 /** How often, and after how many milliseconds each, it is looked whether a program has ended. */
@@ -46,7 +47,7 @@ export async function giveSpool(
       handover = new Handover(folder, uid, gid);
       lock = await lockOf(spool);
       handover.close();
-      takeOver(spool, now, admission);
+      takeOver(spool, now, admission());
       const [left] = handover.clearIncoming();
       if (left !== undefined) {
         throw new Error(

@@ -22,7 +22,7 @@ import { pathOwner, requireRootsPath } from '../spool/path-owner.ts';
 import { removeSpool } from '../spool/remove.ts';
 import { type Giving, giveSpool } from './give-spool.ts';
 import { type Host, TOOLS_PATH } from './host.ts';
-import { formatRecord, type Made, madeBy, parseRecord, type Step } from './steps.ts';
+import { formatRecord, isOfLog, type Made, madeBy, parseRecord, type Step } from './steps.ts';
 import type { Undo } from './uninstall.ts';
 
 /** Where is kept what was done. */
@@ -199,10 +199,6 @@ export function takeBack(undo: Undo, host: Host): void {
       tool(['systemctl', 'daemon-reload']);
       return;
   }
-}
-
-function isOfLog(step: Step): boolean {
-  return step.kind === 'file' && step.role === 'log';
 }
 
 function account(host: Host, name: string): { readonly uid: number; readonly gid: number } {

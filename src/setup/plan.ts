@@ -15,7 +15,7 @@ import {
   type Programs,
   starterOf,
 } from './programs.ts';
-import type { FileStep, Step } from './steps.ts';
+import { type FileStep, isOfLog, type Step } from './steps.ts';
 import { cronFile, logrotateFile, type Service, systemdUnits, userCrontab } from './units.ts';
 
 /** What an installation is to be. */
@@ -467,8 +467,7 @@ class Planner {
     if (this.#checked.has(folder)) return;
     const owner = this.#host.pathOwner(path);
     if (owner === 0) return;
-    const isLog = step.kind === 'file' && step.role === 'log';
-    if (isLog && owner === this.#host.user(this.#wish.user)?.uid) return;
+    if (isOfLog(step) && owner === this.#host.user(this.#wish.user)?.uid) return;
     this.#checked.add(folder);
     this.#problems.push(
       typeof owner === 'string'

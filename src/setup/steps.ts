@@ -111,6 +111,11 @@ export function madeBy(step: Step): Made | undefined {
   }
 }
 
+/** Whether a step makes the log file, which may lie in a folder of the user who writes it. */
+export function isOfLog(step: Step): boolean {
+  return step.kind === 'file' && step.role === 'log';
+}
+
 /** What a step does, in words that stand behind "made:" or "to do:". */
 export function sayStep(step: Step): string {
   switch (step.kind) {

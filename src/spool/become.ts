@@ -3,9 +3,8 @@
  * folder before it reads a message, writes a file or opens a connection. What it makes then belongs to
  * who runs the queue, and a fault in it is a fault of that user only.
  *
- * A spool of root's own is the exception. There it works only while nobody else can put a link or a folder
- * in the place of one of the spool's: incoming/, where everybody makes files and nobody can touch those of
- * others, is all that others may write.
+ * A spool that belongs to root is the exception. root works there only while nobody else can replace a folder
+ * of the spool. Others may write only into incoming/, where nobody can touch the files of others.
  */
 import fs from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
@@ -38,8 +37,8 @@ export function becomeOwner(folder: string): void {
     if (hasCode(error, 'ENOENT') || !isRoot) return;
     throw error;
   }
-  if (isRoot && owner.uid === 0) owner = beSeenIn(folder);
-  if (isRoot) requireSafeSpool(folder, owner);
+  if (isRoot && owner.uid === 0) owner = enterRootsSpool(folder);
+  else if (isRoot) requireSafeSpool(folder, owner);
   if ((owner.mode & HANDS_GROUP_ON) !== 0) {
     shareWithGroup();
     process.umask(GROUP_READS);
@@ -51,12 +50,21 @@ export function becomeOwner(folder: string): void {
 }
 
 /**
- * Keeps a spool of root's open until this process ends: init gives the folder away first and waits then for
- * root's processes that have something of it open, so that none of them goes on in a spool of another user.
+ * Keeps a spool of root open until this process ends. init gives the folder away first, and then waits for
+ * processes of root that have something of it open: none of them continues in a spool of another user.
  * @returns what fstat(2) says of the folder that is open
+ * @throws UnsafePath where others can change it; then the folder is closed again
  */
-function beSeenIn(folder: string): fs.Stats {
-  return fs.fstatSync(fs.openSync(folder, fs.constants.O_RDONLY | fs.constants.O_DIRECTORY));
+function enterRootsSpool(folder: string): fs.Stats {
+  const fd = fs.openSync(folder, fs.constants.O_RDONLY | fs.constants.O_DIRECTORY);
+  try {
+    const status = fs.fstatSync(fd);
+    requireSafeSpool(folder, status);
+    return status;
+  } catch (error) {
+    fs.closeSync(fd);
+    throw error;
+  }
 }
 
 /**
@@ -121,23 +129,25 @@ export function actAsFolderOwner<T>(path: string, action: () => T): T {
  * @throws UnsafePath that says what is to be changed
  */
 export function requireSafeSpool(folder: string, status: fs.Stats): void {
-  checkPath(folder, status.uid);
-  if (status.uid === 0) checkRootsSpool(folder, status);
+  const real = checkPath(folder, status.uid);
+  if (status.uid === 0) checkRootsSpool(folder, real, status);
 }
 
-/** @throws UnsafePath where somebody else than root and this user decides what the path leads to */
-function checkPath(folder: string, owner: number): void {
-  const { uid } = pathOwner(folder);
-  if (uid === 0 || uid === owner) return;
+/**
+ * @returns the path without links
+ * @throws UnsafePath where a user other than root and this one decides where the path leads
+ */
+function checkPath(folder: string, owner: number): string {
+  const { uid, real } = pathOwner(folder);
+  if (uid === 0 || uid === owner) return real;
   const whose = owner === 0 ? 'root' : `user id ${owner}`;
   throw new UnsafePath(
     `${folder} belongs to ${whose}, but user id ${uid} can change where this path leads: choose a path that only root can change`,
   );
 }
 
-/** @throws UnsafePath where others than root can change what the folders of a spool of root's hold */
-function checkRootsSpool(folder: string, { mode, gid }: fs.Stats): void {
-  const { real } = pathOwner(folder);
+/** @throws UnsafePath where users other than root can change what the folders of a spool of root hold */
+function checkRootsSpool(folder: string, real: string, { mode, gid }: fs.Stats): void {
   if ((mode & HANDS_GROUP_ON) !== 0 && gid !== 0) {
     throw new UnsafePath(
       `${folder} belongs to root and is shared with group ${gid}: hand it to a system user (picorelay init does this), or chmod g-s ${folder}`,

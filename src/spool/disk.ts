@@ -30,16 +30,16 @@ export function setDescriptorMode(fd: number, mode: number): void {
 }
 
 /** The path of what a descriptor is open to, also where that was opened for its place alone (O_PATH). */
-const pathOf = (fd: number): string => `/proc/self/fd/${fd}`;
+export const descriptorPath = (fd: number): string => `/proc/self/fd/${fd}`;
 
 /** Sets the mode of what a descriptor is open to. */
 export function setHeldMode(fd: number, mode: number): void {
-  fs.chmodSync(pathOf(fd), mode);
+  fs.chmodSync(descriptorPath(fd), mode);
 }
 
 /** Gives what a descriptor is open to to a user and a group. */
 export function setHeldOwner(fd: number, uid: number, gid: number): void {
-  fs.chownSync(pathOf(fd), uid, gid);
+  fs.chownSync(descriptorPath(fd), uid, gid);
 }
 
 /** Writes all bytes at the file's end, or at `position`; a short write goes on where it stopped. */

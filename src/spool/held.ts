@@ -6,7 +6,7 @@
  */
 import fs from 'node:fs';
 import { dirname } from 'node:path';
-import { hasCode, type Rights, setHeldMode, setHeldOwner } from './disk.ts';
+import { descriptorPath, hasCode, type Rights, setHeldMode, setHeldOwner } from './disk.ts';
 import { UnsafePath } from './path-owner.ts';
 
 /** open(2): the place in the file system alone, whatever the rights on the file. Linux's own. */
@@ -43,7 +43,7 @@ export class Held {
 
   /** A path that leads to it whatever its names lead to. */
   get path(): string {
-    return `/proc/self/fd/${this.fd}`;
+    return descriptorPath(this.fd);
   }
 
   /** The mount that it was reached by: a mount point bears the id of what is mounted there. */

@@ -1,7 +1,7 @@
 /**
- * Who controls a path: root alone, or one other user, who could put a link or another folder in the place
- * of any folder on the way. A program of root's goes to a path only when root controls it, or as the user
- * who does.
+ * Who controls a path: root alone, or one other user, who could replace any folder on the way by a link or
+ * another folder. A program that runs as root uses a path only if root controls it, or acts as the user who
+ * does.
  *
  * Looks only. What root controls nobody else can change, so that a look before the use is enough there.
  *
@@ -34,7 +34,7 @@ const STICKY = 0o1000;
 const GROUP_WRITES = 0o020;
 const OTHERS_WRITE = 0o002;
 
-/** Groups below are of the system (staff, syslog): root decides who is in one. `users` is for people. */
+/** Lower numbers are groups of the system, such as staff: root chooses their members. `users` is the exception. */
 const FIRST_USER_GROUP = 1000;
 const USERS_GROUP = 100;
 

@@ -69,8 +69,8 @@ cp -a /srv/template/. /
 `;
 
 /**
- * Puts something in each place and runs a script. $1 is what is planted, $2 the places, each behind the
- * user who does so: root mounts, and whoever it is does the rest. The other words are the script.
+ * Puts something in each place and runs a script. $1 is what is put there. $2 lists the places as USER:PATH;
+ * root mounts, and the user does all else. The other arguments are the script's command line.
  */
 const CASE = `${RESET}
 kind=$1 places=$2
@@ -311,7 +311,7 @@ test("The package's scripts leave foreign files alone", {
     assert.equal(owner, 'picorelay\npicorelay\n');
   });
 
-  // What the script calls is watched: each tool notes who calls it and where. Mail comes in at one call.
+  // Each tool that the script calls records its caller and its folder. At one of these calls mail arrives.
   await host.must([
     ...['sh', '-euc'],
     `mkdir /srv/watched
