@@ -10,7 +10,7 @@
 import fs from 'node:fs';
 import { join } from 'node:path';
 
-/** A path on which root, or whoever calls, would work where another user decides what it leads to. */
+/** A path that root or the caller must not use, because another user decides where it leads. */
 export class UnsafePath extends Error {
   override readonly name = 'UnsafePath';
 }
@@ -39,8 +39,8 @@ const FIRST_USER_GROUP = 1000;
 const USERS_GROUP = 100;
 
 /**
- * Follows a path from the root of the file system. The object at its end is not judged: whoever uses it
- * looks at it once it is open.
+ * Follows a path from the root of the file system. The object at its end is not judged: the caller checks it
+ * after opening it.
  * @param path absolute; its end may be missing
  * @param made how its end is made: by a call that fails if it exists, which is safe also in a folder like /tmp,
  *   or by one that takes what is there

@@ -334,7 +334,7 @@ END
     chmod 755 /srv/watched/rm
     for tool in rmdir find ls; do cp /srv/watched/rm /srv/watched/$tool; done`,
   ]);
-  /** Purges; mail comes into each folder that there is when so many tools were called. */
+  /** Purges. When the tools were called this often, mail arrives in each folder that exists. */
   const watched = async (moment: number): Promise<Finished> => {
     const prepare = `cd /srv
       : > calls; : > accepted; echo 0 > count; echo ${moment} > moment
